@@ -1,0 +1,18 @@
+// Log lines for people. Torch-free on purpose: torch ships another fmt than Debian's spdlog uses.
+#pragma once
+
+#include <functional>
+#include <string_view>
+
+namespace lorikeet {
+
+enum class LogLevel { kInfo, kWarning, kError };
+
+void log_info(std::string_view message);
+void log_warning(std::string_view message);
+void log_error(std::string_view message);
+
+/// Sends every line to `sink` instead of standard error; an empty sink brings standard error back.
+void set_log_sink(std::function<void(LogLevel, std::string_view)> sink);
+
+}  // namespace lorikeet
