@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -80,7 +81,10 @@ class OptionList {
  public:
   /// Options added from here on are shown under this heading.
   void group(std::string heading) { group_ = std::move(heading); }
-  Option& add(std::string name, Option::Target member, std::string help);
+  template <class T>
+  Option& add(std::string name, T& member, std::string help) {
+    return options_.emplace_back(group_, std::move(name), &member, std::move(help));
+  }
 
   const std::vector<Option>& options() const { return options_; }
   /// nullptr when there is no such option.
