@@ -63,7 +63,7 @@ nlohmann::json parse_scheduler_config(std::string_view text, const std::string& 
   }
 }
 
-ConfigReader::ConfigReader(const nlohmann::json& config, std::string class_name)
+SchedulerConfigReader::SchedulerConfigReader(const nlohmann::json& config, std::string class_name)
     : config_(config), class_name_(std::move(class_name)) {
   if (!config_.is_object())
     throw FormatError(str("the config of ", class_name_, " is ", config_.type_name(), ", expected a JSON object"));
@@ -84,18 +84,18 @@ ConfigReader::ConfigReader(const nlohmann::json& config, std::string class_name)
   }
 }
 
-const nlohmann::json* ConfigReader::find(const std::string& key) const {
+const nlohmann::json* SchedulerConfigReader::find(const std::string& key) const {
   const auto found = config_.find(key);
   return found == config_.end() ? nullptr : &*found;
 }
 
-void ConfigReader::refuse(const std::string& key, const std::string& expected) const {
+void SchedulerConfigReader::refuse(const std::string& key, const std::string& expected) const {
   const auto* value = find(key);
   throw FormatError(str("scheduler config key '", key, "' is ", value ? value->dump() : "missing", ", but ",
                         class_name_, " expects ", expected));
 }
 
-bool ConfigReader::flag(const std::string& key, bool fallback) const {
+bool SchedulerConfigReader::flag(const std::string& key, bool fallback) const {
   const auto* value = find(key);
   if (!value) return fallback;
   if (value->is_null()) return false;
@@ -103,7 +103,7 @@ bool ConfigReader::flag(const std::string& key, bool fallback) const {
   return value->get<bool>();
 }
 
-int64_t ConfigReader::integer(const std::string& key, int64_t fallback, int64_t minimum) const {
+int64_t SchedulerConfigReader::integer(const std::string& key, int64_t fallback, int64_t minimum) const {
   const auto* value = find(key);
   if (!value) return fallback;
   constexpr int64_t kMaximum = 1'000'000;
@@ -112,7 +112,7 @@ int64_t ConfigReader::integer(const std::string& key, int64_t fallback, int64_t 
   return value->get<int64_t>();
 }
 
-std::optional<double> ConfigReader::optional_number(const std::string& key) const {
+std::optional<double> SchedulerConfigReader::optional_number(const std::string& key) const {
   const auto* value = find(key);
   if (!value || value->is_null()) return std::nullopt;
   if (*value == "Infinity") return std::numeric_limits<double>::infinity();
@@ -121,14 +121,14 @@ std::optional<double> ConfigReader::optional_number(const std::string& key) cons
   return value->get<double>();
 }
 
-double ConfigReader::number(const std::string& key, double fallback) const {
+double SchedulerConfigReader::number(const std::string& key, double fallback) const {
   if (!find(key)) return fallback;
   const auto value = optional_number(key);
   if (!value) refuse(key, "a number");
   return *value;
 }
 
-std::string ConfigReader::choice(const std::string& key, const std::string& fallback,
+std::string SchedulerConfigReader::choice(const std::string& key, const std::string& fallback,
                                  std::initializer_list<const char*> allowed) const {
   const auto* value = find(key);
   if (!value || value->is_null()) return fallback;
@@ -140,7 +140,7 @@ std::string ConfigReader::choice(const std::string& key, const std::string& fall
   refuse(key, str(allowed.size() > 1 ? "one of " : "", expected));
 }
 
-BetaOptions ConfigReader::betas(std::initializer_list<const char*> schedules, bool can_rescale) const {
+BetaOptions SchedulerConfigReader::betas(std::initializer_list<const char*> schedules, bool can_rescale) const {
   BetaOptions options;
   options.num_train_timesteps = integer("num_train_timesteps", 1000, 1);
   options.beta_start = number("beta_start", 0.0001);

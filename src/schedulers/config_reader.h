@@ -19,10 +19,10 @@ nlohmann::json parse_scheduler_config(std::string_view text, const std::string& 
 
 /// Reads the keys that one scheduler class has; a missing key gives that class's default, keys of the other
 /// schedulers are skipped, as Diffusers' `from_config` does.
-class ConfigReader {
+class SchedulerConfigReader {
  public:
   /// Throws FormatError for a config that is no object, or with a key that no supported scheduler knows.
-  ConfigReader(const nlohmann::json& config, std::string class_name);
+  SchedulerConfigReader(const nlohmann::json& config, std::string class_name);
 
   const std::string& class_name() const { return class_name_; }
   /// Each throws FormatError naming key, class, value and what was expected.

@@ -6,7 +6,7 @@
 
 namespace lorikeet {
 
-DDPMScheduler::DDPMScheduler(const ConfigReader& config)
+DDPMScheduler::DDPMScheduler(const SchedulerConfigReader& config)
     : Scheduler(
           "DDPMScheduler",
           NoiseSchedule(config.betas({"linear", "scaled_linear", "squaredcos_cap_v2", "laplace", "sigmoid"}, true)),

@@ -7,12 +7,12 @@
 
 namespace lorikeet {
 
-class ConfigReader;
+class SchedulerConfigReader;
 
 class DDPMScheduler : public Scheduler {
  public:
   /// Throws FormatError for values this class does not have.
-  explicit DDPMScheduler(const ConfigReader& config);
+  explicit DDPMScheduler(const SchedulerConfigReader& config);
 
   /// Also throws UsageError for variance_type fixed_large_log, whose samples are not finite (nor in Diffusers).
   void set_timesteps(int64_t n) override;

@@ -10,11 +10,11 @@ namespace {
 struct Entry {
   const char* name;
   const char* class_name;
-  std::unique_ptr<Scheduler> (*make)(const ConfigReader& config);
+  std::unique_ptr<Scheduler> (*make)(const SchedulerConfigReader& config);
 };
 
 template <class T>
-std::unique_ptr<Scheduler> make(const ConfigReader& config) {
+std::unique_ptr<Scheduler> make(const SchedulerConfigReader& config) {
   return std::make_unique<T>(config);
 }
 
@@ -42,7 +42,7 @@ const std::vector<std::string>& scheduler_names() {
 std::unique_ptr<Scheduler> make_scheduler(const nlohmann::json& config) {
   const auto name = config.is_object() && config.contains("_class_name") ? config["_class_name"] : nlohmann::json();
   for (const auto& entry : kSchedulers) {
-    if (name == entry.class_name) return entry.make(ConfigReader(config, entry.class_name));
+    if (name == entry.class_name) return entry.make(SchedulerConfigReader(config, entry.class_name));
   }
   throw FormatError(
       str("the scheduler config's _class_name is ", name.dump(), ", expected one of ", listed(&Entry::class_name)),
@@ -51,7 +51,7 @@ std::unique_ptr<Scheduler> make_scheduler(const nlohmann::json& config) {
 
 std::unique_ptr<Scheduler> make_scheduler(const std::string& name, const nlohmann::json& config) {
   for (const auto& entry : kSchedulers) {
-    if (name == entry.name) return entry.make(ConfigReader(config, entry.class_name));
+    if (name == entry.name) return entry.make(SchedulerConfigReader(config, entry.class_name));
   }
   throw UsageError(str("there is no scheduler '", name, "', expected one of ", listed(&Entry::name)));
 }

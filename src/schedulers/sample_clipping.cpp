@@ -4,7 +4,7 @@
 
 namespace lorikeet {
 
-SampleClipping SampleClipping::read(const ConfigReader& config, bool has_clip_sample) {
+SampleClipping SampleClipping::read(const SchedulerConfigReader& config, bool has_clip_sample) {
   SampleClipping clipping;
   if (has_clip_sample) {
     clipping.clip_sample = config.flag("clip_sample", true);

@@ -5,11 +5,11 @@
 
 namespace lorikeet {
 
-class ConfigReader;
+class SchedulerConfigReader;
 
 struct SampleClipping {
   /// Reads clip_sample (if the class has it), thresholding and what belongs to them.
-  static SampleClipping read(const ConfigReader& config, bool has_clip_sample);
+  static SampleClipping read(const SchedulerConfigReader& config, bool has_clip_sample);
 
   /// Dynamic thresholding (Saharia et al., arXiv:2205.11487, section 2.3) or plain clipping of x0 [B, ...], or neither.
   torch::Tensor apply(const torch::Tensor& x0) const;
