@@ -42,11 +42,15 @@ need_space() {
   [ "$free_mb" -ge $(($1 * 1024)) ] || fail "$free_mb MB free in $PWD; expected at least $1 GB. Free some space and run this again."
 }
 
-# pip runs as a module: the scripts beside it hold the venv's path, which changes when the tree is moved.
+# pip runs as a module: the scripts beside it hold the venv's path, which changes when the tree is moved. Its words are shown only
+# when it fails: it complains of the CUDA packages that the CPU-only form leaves out on purpose.
 pip_install() {
   local venv="$1"
   shift
-  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input "$@" </dev/null
+  if ! "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input "$@" </dev/null >"$log" 2>&1; then
+    tail -n 20 "$log" >&2
+    fail "pip could not install into $venv. Run this again once the cause above is gone; it starts where it can."
+  fi
 }
 
 fresh_venv() {
@@ -72,6 +76,7 @@ fi
 if [ "$mode" != build ] && { [ $need_torch = yes ] || ! has_stamp .venv lorikeet-test "$test_stamp"; }; then need_test=yes; fi
 if [ "$mode" = parity ] && ! has_stamp .venv-parity lorikeet-parity "$parity_stamp"; then need_parity=yes; fi
 missing=$(missing_packages)
+missing=${missing% }
 if [ -z "$missing" ] && [ $need_torch$need_test$need_parity = nonono ]; then exit 0; fi
 
 say "Lorikeet set-up ($mode) will install:"
@@ -91,6 +96,8 @@ if [ $need_parity = yes ]; then
   say "  .venv-parity (in this folder, about 6 GB): $(sed '/^#/d' $requirements/parity.txt | tr '\n' ' ')"
 fi
 need_space $space
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
 
 if [ -n "$missing" ]; then
   as_root=()
@@ -102,8 +109,6 @@ if [ -n "$missing" ]; then
     fi
     as_root=(sudo -n)
   fi
-  log=$(mktemp)
-  trap 'rm -f "$log"' EXIT
   say "Installing Debian packages ..."
   # shellcheck disable=SC2086
   if ! { "${as_root[@]}" apt-get update &&
