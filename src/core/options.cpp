@@ -30,24 +30,23 @@ std::string bound_text(double value) {
   return value == std::floor(value) && std::abs(value) < 1e15 ? str(static_cast<int64_t>(value)) : number_text(value);
 }
 
+std::string join(const TextList& items, const char* between) {
+  std::string text;
+  for (const auto& item : items) {
+    if (!text.empty()) text += between;
+    text += item;
+  }
+  return text;
+}
+
 std::string value_to_text(bool value) { return value ? "true" : "false"; }
 std::string value_to_text(int64_t value) { return str(value); }
 std::string value_to_text(double value) { return number_text(value); }
 std::string value_to_text(const std::string& value) { return value.empty() ? kUnset : value; }
-std::string value_to_text(const TextList& value) {
-  std::string text;
-  for (const auto& item : value) text += (text.empty() ? "" : " ") + item;
-  return text.empty() ? kUnset : text;
-}
+std::string value_to_text(const TextList& value) { return value.empty() ? kUnset : join(value, " "); }
 template <class T>
 std::string value_to_text(const std::optional<T>& value) {
   return value ? value_to_text(*value) : kUnset;
-}
-
-std::string join(const TextList& items, const char* between) {
-  std::string text;
-  for (const auto& item : items) text += (text.empty() ? "" : between) + item;
-  return text;
 }
 
 [[noreturn]] void refuse(const Option& option, const std::string& value, const std::string& expected) {

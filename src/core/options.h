@@ -13,7 +13,7 @@ namespace lorikeet {
 
 using TextList = std::vector<std::string>;
 
-/// One option: a reference to a struct's member and everything that is known about it. A std::optional member is
+/// One option: a pointer to a struct's member and everything that is known about it. A std::optional member is
 /// one that may stay unset. A std::string member left empty counts as not given.
 class Option {
  public:
@@ -76,17 +76,18 @@ class Option {
   bool required_ = false, secret_ = false, command_line_only_ = false;
 };
 
-/// The options of one struct, in the order in which they are shown. It refers to the struct, which must outlive it.
+/// The options of one struct, in the order in which they are shown. It points into the struct, which must outlive it.
 class OptionList {
  public:
   /// Options added from here on are shown under this heading.
   void group(std::string heading) { group_ = std::move(heading); }
-  template <class T>
-  Option& add(std::string name, T& member, std::string help) {
-    return options_.emplace_back(group_, std::move(name), &member, std::move(help));
+  /// The reference lasts until the next call: chain the constraints.
+  Option& add(std::string name, Option::Target member, std::string help) {
+    return options_.emplace_back(group_, std::move(name), member, std::move(help));
   }
 
-  const std::vector<Option>& options() const { return options_; }
+  const std::vector<Option>& options() const& { return options_; }
+  const std::vector<Option>& options() const&& = delete;
   /// nullptr when there is no such option.
   const Option* find(std::string_view name) const;
   /// Throws UsageError with the nearest name as a hint.

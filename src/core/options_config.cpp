@@ -1,7 +1,8 @@
+#include <toml++/toml.h>
+
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <sstream>
-#include <toml++/toml.h>
 #include <type_traits>
 
 #include "core/atomic_file.h"
@@ -85,7 +86,8 @@ void read_object(const OptionList& list, const Json& object, const std::string& 
   for (const auto& [name, value] : object.items()) {
     const Option* option = list.find(name);
     if (option != nullptr && option->is_command_line_only()) {
-      throw UsageError(str(origin, ": --", name, " belongs on the command line"), str("remove ", name, " from ", origin));
+      throw UsageError(str(origin, ": --", name, " belongs on the command line"),
+                       str("remove ", name, " from ", origin));
     }
     if (option == nullptr) {
       try {

@@ -30,19 +30,19 @@ struct Sample {
 OptionList fields(Sample& sample) {
   OptionList list;
   list.group("Input");
-  list.add("folder", sample.folder, "Where the pictures are.").required();
-  list.add("size", sample.size, "Side of a picture, in pixels.").at_least(8).multiple_of(8);
-  list.add("crop", sample.crop, "Crop.");
-  list.add("mode", sample.mode, "How to resize.").choices({"lanczos", "bicubic"});
+  list.add("folder", &sample.folder, "Where the pictures are.").required();
+  list.add("size", &sample.size, "Side of a picture, in pixels.").at_least(8).multiple_of(8);
+  list.add("crop", &sample.crop, "Crop.");
+  list.add("mode", &sample.mode, "How to resize.").choices({"lanczos", "bicubic"});
   list.group("Numbers");
-  list.add("rate", sample.rate, "Rate.").above(0).below(1);
-  list.add("targets", sample.targets, "Layers.");
-  list.add("steps", sample.steps, "Steps.").at_least(1);
-  list.add("alpha", sample.alpha, "Alpha.");
-  list.add("precision", sample.precision, "Precision | of <numbers>.").choices({"no", "bf16"});
-  list.add("pictures", sample.pictures, "Pictures.");
-  list.add("token", sample.token, "Token.").secret();
-  list.add("config", sample.config, "Config file.").command_line_only();
+  list.add("rate", &sample.rate, "Rate.").above(0).below(1);
+  list.add("targets", &sample.targets, "Layers.");
+  list.add("steps", &sample.steps, "Steps.").at_least(1);
+  list.add("alpha", &sample.alpha, "Alpha.");
+  list.add("precision", &sample.precision, "Precision | of <numbers>.").choices({"no", "bf16"});
+  list.add("pictures", &sample.pictures, "Pictures.");
+  list.add("token", &sample.token, "Token.").secret();
+  list.add("config", &sample.config, "Config file.").command_line_only();
   return list;
 }
 
@@ -90,8 +90,7 @@ TEST_F(OptionsTest, AssignsEveryType) {
 }
 
 TEST_F(OptionsTest, RefusesTextOfAnotherType) {
-  EXPECT_EQ(assign_error("size", {"big"}),
-            "--size: a whole number expected, found 'big' (`--help` describes --size)");
+  EXPECT_EQ(assign_error("size", {"big"}), "--size: a whole number expected, found 'big' (`--help` describes --size)");
   for (const char* bad : {"", "1.5", "12px", "0x10", "+-3", "+", " 4"}) {
     EXPECT_NE(assign_error("size", {bad}).find("--size: a whole number expected"), std::string::npos) << bad;
   }
@@ -122,7 +121,8 @@ TEST_F(OptionsTest, ChecksNameTheOptionTheValueAndTheConstraint) {
   EXPECT_NE(refused(sample.size, 0).find("found '0'"), std::string::npos);
   EXPECT_EQ(refused(sample.rate, 0.0), "--rate: above 0, below 1 expected, found '0.0' (`--help` describes --rate)");
   EXPECT_NE(refused(sample.rate, 1.0).find("found '1.0'"), std::string::npos);
-  EXPECT_NE(refused(sample.rate, std::numeric_limits<double>::quiet_NaN()).find("a finite number expected"), std::string::npos);
+  EXPECT_NE(refused(sample.rate, std::numeric_limits<double>::quiet_NaN()).find("a finite number expected"),
+            std::string::npos);
   EXPECT_NE(refused(sample.steps, 0).find("--steps: at least 1 expected, found '0'"), std::string::npos);
   EXPECT_EQ(refused(sample.mode, "lanczoss"),
             "--mode: one of lanczos, bicubic expected, found 'lanczoss' (did you mean --mode=lanczos?)");
@@ -215,7 +215,7 @@ TEST_F(OptionsTest, DefaultsAreThoseOfTheStruct) {
 }
 
 TEST_F(OptionsTest, HelpIsGroupedAndFitsTheScreen) {
-  list.add("long", sample.size, std::string(40, 'a') + " " + std::string(40, 'b') + " " + std::string(40, 'c'));
+  list.add("long", &sample.size, std::string(40, 'a') + " " + std::string(40, 'b') + " " + std::string(40, 'c'));
   const std::string help = list.help_text();
   EXPECT_EQ(help.substr(0, 71), "\nInput:\n  --folder=TEXT  (required)\n        Where the pictures are.\n  -");
   EXPECT_NE(help.find("  --size=N  (default 512; a multiple of 8, at least 8)\n"), std::string::npos);
