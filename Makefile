@@ -30,12 +30,12 @@ test: ## build and run every test that needs no Python torch (at most 10 minutes
 
 parity: ## live comparisons with Diffusers, Transformers and PEFT, all of them (installs 6 GB)
 	@scripts/setup.sh parity
-	@scripts/build.sh
+	@scripts/build.sh tests
 	$(PARITY_PYTHON) -m pytest tests/parity -ra --durations=10
 
 parity-quick: ## the quick part of the comparisons (what CI runs)
 	@scripts/setup.sh parity
-	@scripts/build.sh
+	@scripts/build.sh tests
 	$(PARITY_PYTHON) -m pytest tests/parity -ra --durations=10 -m "not full"
 
 format: ## rewrite the sources with clang-format
