@@ -109,7 +109,7 @@ def generate_class_pictures(options):
         return
     dtype = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(options.prior_generation_precision, torch.float32)
     pipeline = DiffusionPipeline.from_pretrained(
-        options.pretrained_model_name_or_path, torch_dtype=dtype, safety_checker=None
+        options.pretrained_model_name_or_path, dtype=dtype, safety_checker=None
     )
     pipeline.set_progress_bar_config(disable=True)
     pixels = pathlib.Path(f"{options.output_dir}-pixels")
