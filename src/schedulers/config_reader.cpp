@@ -129,7 +129,7 @@ double SchedulerConfigReader::number(const std::string& key, double fallback) co
 }
 
 std::string SchedulerConfigReader::choice(const std::string& key, const std::string& fallback,
-                                 std::initializer_list<const char*> allowed) const {
+                                          std::initializer_list<const char*> allowed) const {
   const auto* value = find(key);
   if (!value || value->is_null()) return fallback;
   std::string expected;

@@ -2,7 +2,11 @@
 
 #include "core/errors.h"
 #include "core/text.h"
+#include "schedulers/ddim.h"
 #include "schedulers/ddpm.h"
+#include "schedulers/dpmsolver_multistep.h"
+#include "schedulers/euler.h"
+#include "schedulers/pndm.h"
 
 namespace lorikeet {
 namespace {
@@ -19,7 +23,12 @@ std::unique_ptr<Scheduler> make(const SchedulerConfigReader& config) {
 }
 
 constexpr Entry kSchedulers[] = {
+    {"pndm", "PNDMScheduler", make<PNDMScheduler>},
+    {"ddim", "DDIMScheduler", make<DDIMScheduler>},
     {"ddpm", "DDPMScheduler", make<DDPMScheduler>},
+    {"euler", "EulerDiscreteScheduler", make<EulerDiscreteScheduler>},
+    {"euler_a", "EulerAncestralDiscreteScheduler", make<EulerAncestralDiscreteScheduler>},
+    {"dpmsolver++", "DPMSolverMultistepScheduler", make<DPMSolverMultistepScheduler>},
 };
 
 std::string listed(const char* Entry::*what) {

@@ -16,6 +16,13 @@ void Scheduler::check_ready() const {
   if (num_inference_steps_ == 0) throw UsageError(str(class_name_, " was asked for a step before set_timesteps"));
 }
 
+torch::Tensor Scheduler::alpha_at(int64_t t) const {
+  if (t < -1 || t >= num_train_timesteps())
+    throw UsageError(
+        str("timestep ", t, " is outside ", class_name_, "'s schedule of 0 to ", num_train_timesteps() - 1));
+  return noise_schedule_.alphas_cumprod[t];
+}
+
 void Scheduler::check_timesteps_in_schedule() const {
   const auto highest = timesteps_.max().item<int64_t>();
   if (highest >= num_train_timesteps())

@@ -68,6 +68,9 @@ class Scheduler {
   void check_step_count(int64_t n) const;
   /// Throws UsageError when set_timesteps was never called.
   void check_ready() const;
+  /// alphas_cumprod[t], 0-dim; throws UsageError for t outside the schedule (-1, which rounding of trailing steps can
+  /// give, is the last one, as in Python).
+  torch::Tensor alpha_at(int64_t t) const;
   /// Throws UsageError when one of the timesteps has no alpha: many steps and a steps_offset can run over the end.
   void check_timesteps_in_schedule() const;
 
