@@ -11,7 +11,8 @@ endif()
 
 add_library(lorikeet_flags INTERFACE)
 target_include_directories(lorikeet_flags INTERFACE ${CMAKE_SOURCE_DIR}/src)
-target_compile_options(lorikeet_flags INTERFACE -Wall -Wextra -Wno-unused-parameter -fpch-preprocess)
+# -fPIC for programs too: the shared precompiled header is only usable where all are compiled alike.
+target_compile_options(lorikeet_flags INTERFACE -Wall -Wextra -Wno-unused-parameter -fpch-preprocess -fPIC)
 if(LORIKEET_SANITIZE)
   target_compile_options(lorikeet_flags INTERFACE -fsanitize=address,undefined -fno-omit-frame-pointer)
   target_link_options(lorikeet_flags INTERFACE -fsanitize=address,undefined)

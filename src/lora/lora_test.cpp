@@ -1,0 +1,185 @@
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "core/errors.h"
+#include "engine/random.h"
+#include "io/safetensors.h"
+#include "lora/fuse.h"
+#include "lora/lora_file.h"
+#include "models/adaptable.h"
+
+namespace lorikeet {
+namespace {
+
+/// Two named layers, as a model has them.
+struct TwoLayers : torch::nn::Module {
+  TwoLayers() {
+    to_q = register_module("to_q", std::make_shared<AdaptableLinear>(6, 4));
+    conv = register_module("conv", std::make_shared<AdaptableConv2d>(3, 5, 3, 2, 1));
+    auto generator = make_generator(1);
+    torch::NoGradGuard no_grad;
+    for (auto& parameter : parameters()) parameter.normal_(0, 1, generator);
+    for (auto& parameter : parameters()) parameter.set_requires_grad(false);
+  }
+  std::shared_ptr<AdaptableLinear> to_q;
+  std::shared_ptr<AdaptableConv2d> conv;
+};
+
+LoraLayers inject(torch::nn::Module& model, std::vector<std::string> targets, double dropout = 0) {
+  auto generator = make_generator(2);
+  LoraConfig config;
+  config.rank = 2;
+  config.dropout = dropout;
+  config.targets = std::move(targets);
+  auto layers = inject_lora(model, config, generator, generator);
+  torch::NoGradGuard no_grad;
+  for (auto& [path, adapter] : layers) adapter->up.normal_(0, 1, generator);  // as if it had learned something
+  return layers;
+}
+
+std::filesystem::path temporary(const std::string& name) {
+  const auto folder = std::filesystem::temp_directory_path() / ("lorikeet-lora-test-" + std::to_string(::getpid()));
+  std::filesystem::create_directories(folder);
+  return folder / name;
+}
+
+TEST(Inject, AnswersToNameEndsAndPatterns) {
+  TwoLayers model;
+  EXPECT_EQ(inject(model, {"to_q"}).size(), 1u);
+  EXPECT_EQ(inject(model, {"*"}).size(), 2u);
+  EXPECT_EQ(inject(model, {"c?nv"}).front().first, "conv");
+  EXPECT_THROW(inject(model, {"q"}), UsageError) << "a target ends at a dot, not inside a name";
+  EXPECT_THROW(inject(model, {"to_q", "to_k"}), UsageError);
+}
+
+TEST(Inject, RefusesImpossibleConfigs) {
+  TwoLayers model;
+  auto generator = make_generator(2);
+  LoraConfig config;
+  config.targets = {"to_q"};
+  config.rank = 0;
+  EXPECT_THROW(inject_lora(model, config, generator, generator), UsageError);
+  config.rank = 4;
+  config.dropout = 1.0;
+  EXPECT_THROW(inject_lora(model, config, generator, generator), UsageError);
+}
+
+TEST(Inject, FreshAdapterChangesNothing) {
+  TwoLayers model;
+  const auto x = torch::ones({1, 6});
+  const auto before = model.to_q->forward(x);
+  auto generator = make_generator(2);
+  LoraConfig config;
+  config.targets = {"to_q"};
+  inject_lora(model, config, generator, generator);
+  EXPECT_TRUE(torch::equal(model.to_q->forward(x), before));
+}
+
+TEST(Adapter, ScaleZeroIsTheBaseBitForBit) {
+  TwoLayers model;
+  const auto x = torch::randn({2, 6}), picture = torch::randn({2, 3, 8, 8});
+  const auto linear = model.to_q->forward(x), conv = model.conv->forward(picture);
+  const auto layers = inject(model, {"*"});
+  EXPECT_FALSE(torch::allclose(model.to_q->forward(x), linear));
+  set_lora_scale(layers, 0);
+  EXPECT_TRUE(torch::equal(model.to_q->forward(x), linear));
+  EXPECT_TRUE(torch::equal(model.conv->forward(picture), conv));
+}
+
+TEST(Adapter, DropoutWorksInTrainingOnly) {
+  TwoLayers model;
+  const auto layers = inject(model, {"to_q"}, 0.5);
+  const auto x = torch::randn({64, 6});
+  const auto calm = model.to_q->forward(x);
+  EXPECT_TRUE(torch::equal(calm, model.to_q->forward(x)));
+  set_lora_training(layers, true);
+  EXPECT_FALSE(torch::equal(model.to_q->forward(x), model.to_q->forward(x)));
+}
+
+TEST(Fuse, EqualsTheLiveAdapterAndUnfuseRestoresEveryBit) {
+  TwoLayers model;
+  const auto x = torch::randn({2, 6}), picture = torch::randn({2, 3, 8, 8});
+  const auto layers = inject(model, {"*"});
+  set_lora_scale(layers, 0.7);
+  const auto weight = model.conv->weight.clone();
+  const auto linear = model.to_q->forward(x), conv = model.conv->forward(picture);
+  const auto originals = fuse_lora(model, layers);
+  EXPECT_TRUE(torch::allclose(model.to_q->forward(x), linear, 1e-5, 1e-5));
+  EXPECT_TRUE(torch::allclose(model.conv->forward(picture), conv, 1e-5, 1e-5));
+  unfuse_lora(model, layers, originals);
+  EXPECT_TRUE(torch::equal(model.conv->weight, weight));
+  EXPECT_TRUE(torch::equal(model.conv->forward(picture), conv));
+}
+
+TEST(LoraFile, ReadsBackWhatItWrites) {
+  TwoLayers model;
+  const auto layers = inject(model, {"*"});
+  const auto path = temporary("round.safetensors");
+  write_lora_file(path, layers, {});
+  const auto file = read_lora_file(path);
+  ASSERT_EQ(file.unet.size(), 2u);
+  EXPECT_TRUE(file.text_encoder.empty());
+  TwoLayers other;
+  attach_lora_pairs(other, file.unet);
+  const auto x = torch::randn({2, 6});
+  EXPECT_TRUE(torch::equal(other.to_q->forward(x), model.to_q->forward(x)));
+}
+
+TEST(LoraFile, MultipliesAnotherStrengthIn) {
+  TwoLayers model;
+  const auto layers = inject(model, {"to_q"});
+  layers[0].second->alpha = 6;  // rank 2: strength 3
+  const auto path = temporary("alpha.safetensors");
+  write_lora_file(path, layers, {});
+  TwoLayers other;
+  attach_lora_pairs(other, read_lora_file(path).unet);
+  const auto x = torch::randn({2, 6});
+  EXPECT_TRUE(torch::allclose(other.to_q->forward(x), model.to_q->forward(x), 1e-6, 1e-6));
+}
+
+TEST(LoraFile, ReadsPeftKeysAndItsMetadata) {
+  const auto path = temporary("peft.safetensors");
+  write_safetensors(path,
+                    {{"unet.to_q.lora_A.weight", torch::ones({2, 6})},
+                     {"unet.to_q.lora_B.weight", torch::ones({4, 2})},
+                     {"text_encoder.encoder.layers.0.q_proj.lora_A.weight", torch::ones({2, 6})},
+                     {"text_encoder.encoder.layers.0.q_proj.lora_B.weight", torch::ones({4, 2})}},
+                    {{"lora_adapter_metadata", R"({"unet.r": 2, "unet.lora_alpha": 8})"}});
+  const auto file = read_lora_file(path);
+  ASSERT_EQ(file.unet.size(), 1u);
+  EXPECT_EQ(file.unet[0].alpha, 8);
+  ASSERT_EQ(file.text_encoder.size(), 1u);
+  EXPECT_EQ(file.text_encoder[0].path, "text_model.encoder.layers.0.q_proj");
+  EXPECT_EQ(file.text_encoder[0].alpha, 2);
+}
+
+void expect_refused(const NamedTensors& tensors, const std::string& said, const std::string& metadata = "") {
+  const auto path = temporary("bad.safetensors");
+  std::map<std::string, std::string> entries;
+  if (!metadata.empty()) entries["lora_adapter_metadata"] = metadata;
+  write_safetensors(path, tensors, entries);
+  TwoLayers model;
+  try {
+    attach_lora_pairs(model, read_lora_file(path).unet);
+    ADD_FAILURE() << "expected a FormatError that says " << said;
+  } catch (const FormatError& error) {
+    EXPECT_NE(std::string(error.what()).find(said), std::string::npos) << error.what();
+  }
+}
+
+TEST(LoraFile, RefusesWhatItCannotUse) {
+  const auto down = torch::ones({2, 6}), up = torch::ones({4, 2});
+  const std::string q = "unet.to_q.lora";
+  expect_refused({{"lora_unet_to_q.lora_down.weight", down}}, "lora_unet_to_q.lora_down.weight");
+  expect_refused({{q + ".down.weight", down}}, "only its down half");
+  expect_refused({{q + ".down.weight", down}, {q + ".up.weight", torch::ones({4, 3})}}, "do not fit");
+  expect_refused({{q + ".down.weight", torch::ones({6})}, {q + ".up.weight", up}}, "2 or 4 dimensions");
+  expect_refused({{"unet.to_z.lora.down.weight", down}, {"unet.to_z.lora.up.weight", up}}, "to_z");
+  expect_refused({{"unet.to_q.lora_A.weight", down}, {"unet.to_q.lora_B.weight", up}}, "use_dora",
+                 R"({"unet.use_dora": true})");
+  EXPECT_THROW(read_lora_file(temporary("nothing-here.safetensors")), FileError);
+}
+
+}  // namespace
+}  // namespace lorikeet
