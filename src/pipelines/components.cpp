@@ -1,0 +1,161 @@
+#include "pipelines/components.h"
+
+#include <algorithm>
+#include <map>
+
+#include "core/atomic_file.h"
+#include "core/errors.h"
+#include "core/log.h"
+#include "core/text.h"
+#include "io/weights.h"
+#include "schedulers/make_scheduler.h"
+
+namespace lorikeet {
+namespace fs = std::filesystem;
+namespace {
+
+using nlohmann::json;
+
+constexpr size_t kConfigLimit = 16 << 20;
+
+/// The classes whose numbers are implemented here, by part of a pipeline.
+const std::map<std::string, std::vector<std::string>> kKnownParts = {
+    {"unet", {"UNet2DConditionModel"}},
+    {"vae", {"AutoencoderKL"}},
+    {"text_encoder", {"CLIPTextModel"}},
+    {"tokenizer", {"CLIPTokenizer", "CLIPTokenizerFast"}},
+    {"scheduler", {}},  // by its own config: see make_scheduler
+};
+/// Parts that change no picture, only which pictures are shown.
+const std::vector<std::string> kSkippedParts = {"safety_checker", "feature_extractor", "image_encoder"};
+
+json read_json_object(const fs::path& path) {
+  std::error_code ignored;
+  if (!fs::is_regular_file(path, ignored)) {
+    throw FileError(str("there is no ", path.string()), "a model folder in Diffusers' layout was expected");
+  }
+  auto content = json::parse(read_file(path, kConfigLimit), nullptr, /*allow_exceptions=*/false);
+  if (!content.is_object()) throw FormatError(str(path.string(), " is not a JSON object"));
+  return content;
+}
+
+/// Loads config.json and weights of one part; problems in them are told with the part's folder.
+template <class Model>
+std::shared_ptr<Model> load_model(const fs::path& folder, const std::string& stem,
+                                  const std::optional<std::string>& variant, torch::ScalarType dtype) {
+  const auto config = read_json_object(folder / "config.json");
+  const auto weights = open_weights(folder, stem, variant);
+  auto model = Model::from_config(config);
+  model->load(*weights, dtype);
+  return model;
+}
+
+/// The class name of a part in model_index.json, or nothing where the part is null.
+std::optional<std::string> part_class(const std::string& name, const json& value, const fs::path& file) {
+  if (!value.is_array() || value.size() != 2) {
+    throw FormatError(str(file.string(), ": \"", name, "\" is ", value.dump(), ", expected [library, class]"));
+  }
+  if (value[1].is_null()) return std::nullopt;
+  if (!value[1].is_string()) throw FormatError(str(file.string(), ": \"", name, "\" has no class name"));
+  return value[1].get<std::string>();
+}
+
+void check_part(const std::string& name, const std::optional<std::string>& class_name, const fs::path& file) {
+  const auto& known = kKnownParts.at(name);
+  if (!class_name) throw FormatError(str(file.string(), ": the model has no ", name));
+  if (known.empty()) return;
+  if (std::find(known.begin(), known.end(), *class_name) != known.end()) return;
+  throw FormatError(str(file.string(), ": ", name, " is a ", *class_name, ", expected ", known.front()),
+                    "Stable Diffusion 1.x and 2.x models and their relatives are supported");
+}
+
+}  // namespace
+
+std::shared_ptr<UNet2DConditionModel> load_unet(const fs::path& folder, const std::optional<std::string>& variant,
+                                                torch::ScalarType dtype) {
+  return load_model<UNet2DConditionModel>(folder / "unet", "diffusion_pytorch_model", variant, dtype);
+}
+
+std::shared_ptr<AutoencoderKL> load_vae(const fs::path& folder, const std::optional<std::string>& variant,
+                                        torch::ScalarType dtype) {
+  return load_model<AutoencoderKL>(folder / "vae", "diffusion_pytorch_model", variant, dtype);
+}
+
+std::shared_ptr<CLIPTextModel> load_text_encoder(const fs::path& folder, const std::optional<std::string>& variant,
+                                                 torch::ScalarType dtype) {
+  return load_model<CLIPTextModel>(folder / "text_encoder", "model", variant, dtype);
+}
+
+std::shared_ptr<CLIPTokenizer> load_tokenizer(const fs::path& folder) {
+  return std::make_shared<CLIPTokenizer>(CLIPTokenizer::from_folder(folder / "tokenizer"));
+}
+
+json load_scheduler_config(const fs::path& folder) {
+  const fs::path path = folder / "scheduler" / "scheduler_config.json";
+  std::error_code ignored;
+  if (!fs::is_regular_file(path, ignored)) {
+    throw FileError(str("there is no ", path.string()), "a model folder in Diffusers' layout was expected");
+  }
+  return parse_scheduler_config(read_file(path, kConfigLimit), path.string());
+}
+
+void check_model_index(const fs::path& folder) {
+  const fs::path file = folder / "model_index.json";
+  const json index = read_json_object(file);
+  const std::string pipeline = index.value("_class_name", json("none")).is_string()
+                                   ? index.value("_class_name", json("none")).get<std::string>()
+                                   : "none";
+  if (pipeline != "StableDiffusionPipeline") {
+    throw FormatError(str(file.string(), ": the pipeline is ", pipeline, ", expected StableDiffusionPipeline"),
+                      "Stable Diffusion 1.x and 2.x models and their relatives are supported");
+  }
+  std::string skipped;
+  for (const auto& [name, value] : index.items()) {
+    if (name.starts_with("_") || name == "requires_safety_checker") continue;
+    if (std::find(kSkippedParts.begin(), kSkippedParts.end(), name) != kSkippedParts.end()) {
+      if (part_class(name, value, file)) skipped += (skipped.empty() ? "" : ", ") + name;
+      continue;
+    }
+    if (!kKnownParts.count(name)) {
+      throw FormatError(str(file.string(), ": \"", name, "\" is not a part of a Stable Diffusion model known here"));
+    }
+    check_part(name, part_class(name, value, file), file);
+  }
+  for (const auto& [name, classes] : kKnownParts) {
+    if (!index.contains(name)) throw FormatError(str(file.string(), ": the model has no ", name));
+  }
+  if (!skipped.empty()) log_info(str("this model's ", skipped, " is left out: pictures are shown unchecked"));
+}
+
+StableDiffusionComponents load_components(const fs::path& folder, const std::optional<std::string>& variant,
+                                          torch::ScalarType dtype) {
+  check_model_index(folder);
+  StableDiffusionComponents components;
+  components.scheduler_config = load_scheduler_config(folder);
+  components.tokenizer = load_tokenizer(folder);
+  components.text_encoder = load_text_encoder(folder, variant, dtype);
+  components.vae = load_vae(folder, variant, dtype);
+  components.unet = load_unet(folder, variant, dtype);
+  return components;
+}
+
+std::unique_ptr<Scheduler> make_pipeline_scheduler(const json& scheduler_config,
+                                                   const std::optional<std::string>& name) {
+  json config = scheduler_config;
+  // What the file does not say stays each class's own default when the class changes: only values that were written
+  // down travel from one scheduler's config to another's.
+  for (const auto& [key, value] : {std::pair<std::string, json>{"steps_offset", 1}, {"clip_sample", false}}) {
+    if (!name || config.contains(key)) config[key] = value;
+  }
+  return name ? make_scheduler(*name, config) : make_scheduler(config);
+}
+
+torch::ScalarType module_dtype(const torch::nn::Module& module) {
+  return module.parameters(/*recurse=*/true).front().scalar_type();
+}
+
+torch::Device module_device(const torch::nn::Module& module) {
+  return module.parameters(/*recurse=*/true).front().device();
+}
+
+}  // namespace lorikeet

@@ -1,0 +1,58 @@
+// The parts of a Stable Diffusion model folder in Diffusers' layout, each loadable alone.
+#pragma once
+
+#include <torch/types.h>
+
+#include <filesystem>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+
+#include "models/autoencoder_kl.h"
+#include "models/clip_text_model.h"
+#include "models/clip_tokenizer.h"
+#include "models/unet.h"
+#include "schedulers/scheduler.h"
+
+namespace lorikeet {
+
+/// Everything that draws a picture. The modules share one dtype and device.
+struct StableDiffusionComponents {
+  std::shared_ptr<CLIPTokenizer> tokenizer;
+  std::shared_ptr<CLIPTextModel> text_encoder;
+  std::shared_ptr<AutoencoderKL> vae;
+  std::shared_ptr<UNet2DConditionModel> unet;
+  nlohmann::json scheduler_config;
+};
+
+/// Each reads one part of `folder` (unet/, vae/, text_encoder/, tokenizer/, scheduler/), frozen, on the CPU. They throw
+/// FileError for what is not there and FormatError for what is not as its class would have written it.
+std::shared_ptr<UNet2DConditionModel> load_unet(const std::filesystem::path& folder,
+                                                const std::optional<std::string>& variant, torch::ScalarType dtype);
+std::shared_ptr<AutoencoderKL> load_vae(const std::filesystem::path& folder, const std::optional<std::string>& variant,
+                                        torch::ScalarType dtype);
+std::shared_ptr<CLIPTextModel> load_text_encoder(const std::filesystem::path& folder,
+                                                 const std::optional<std::string>& variant, torch::ScalarType dtype);
+std::shared_ptr<CLIPTokenizer> load_tokenizer(const std::filesystem::path& folder);
+nlohmann::json load_scheduler_config(const std::filesystem::path& folder);
+
+/// Reads model_index.json and checks that its pipeline and its parts are of classes known here; a safety checker,
+/// feature extractor or image encoder is left out with one note in the log.
+/// Throws FileError without one, FormatError naming the part and its class.
+void check_model_index(const std::filesystem::path& folder);
+
+/// All parts, after check_model_index.
+StableDiffusionComponents load_components(const std::filesystem::path& folder,
+                                          const std::optional<std::string>& variant, torch::ScalarType dtype);
+
+/// The scheduler as StableDiffusionPipeline holds it: its constructor forces steps_offset to 1 and clip_sample to
+/// false. With a `name` (see schedulers/make_scheduler.h) what X.from_config(pipeline.scheduler.config) gives.
+std::unique_ptr<Scheduler> make_pipeline_scheduler(const nlohmann::json& scheduler_config,
+                                                   const std::optional<std::string>& name = std::nullopt);
+
+/// Of a module's first parameter.
+torch::ScalarType module_dtype(const torch::nn::Module& module);
+torch::Device module_device(const torch::nn::Module& module);
+
+}  // namespace lorikeet
