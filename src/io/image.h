@@ -48,7 +48,8 @@ std::string encode_webp(const Image& image, int quality = 80);
 /// By the path's extension (.png .jpg .jpeg .webp), atomically. Throws UsageError for another extension.
 void write_image(const std::filesystem::path& path, const Image& image);
 
-/// Pictures of equal size side by side, `columns` in a row (the last row is filled with white).
-Image image_grid(const std::vector<Image>& images, int columns);
+/// Pictures of equal size side by side, at most `columns` in a row; what the last row lacks gets the gray level `fill`
+/// (white; torch's make_grid takes 0).
+Image image_grid(const std::vector<Image>& images, int columns, uint8_t fill = 255);
 
 }  // namespace lorikeet
