@@ -1,0 +1,35 @@
+#include "tracking/tracker.h"
+
+#include "core/log.h"
+#include "core/text.h"
+
+namespace lorikeet {
+
+void Tracker::log_config(const std::string& json) {
+  guard([&] { write_config(json); });
+}
+
+void Tracker::log_scalars(const Scalars& values, int64_t step) {
+  guard([&] { write_scalars(values, step); });
+}
+
+void Tracker::log_images(const std::string& tag, const std::vector<TrackedImage>& images, int64_t step) {
+  if (images.empty()) return;
+  guard([&] { write_images(tag, images, step); });
+}
+
+void Tracker::finish() {
+  guard([&] { write_end(); });
+}
+
+void Tracker::guard(const std::function<void()>& write) {
+  try {
+    write();
+  } catch (const std::exception& error) {
+    if (warned_) return;
+    warned_ = true;
+    log_warning(str(name_, " logging failed, training goes on without it where needed: ", error.what()));
+  }
+}
+
+}  // namespace lorikeet
