@@ -44,7 +44,7 @@ struct TrainDreamboothOptions {
   std::optional<double> lora_alpha;
   double lora_dropout = 0.0;
   bool train_text_encoder = false;
-  std::vector<std::string> target_modules = {"to_k", "to_q", "to_v", "to_out.0", "add_k_proj", "add_v_proj"};
+  std::vector<std::string> target_modules = {"to_k", "to_q", "to_v", "to_out.0"};
   std::vector<std::string> text_encoder_target_modules = {"q_proj", "k_proj", "v_proj", "out_proj"};
 
   // Length of the run

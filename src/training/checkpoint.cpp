@@ -1,0 +1,105 @@
+#include "training/checkpoint.h"
+
+#include <algorithm>
+#include <charconv>
+
+#include "core/atomic_file.h"
+#include "core/errors.h"
+#include "core/text.h"
+
+namespace lorikeet {
+namespace fs = std::filesystem;
+namespace {
+
+constexpr const char* kStateFile = "state.json";
+constexpr const char* kTensorFile = "training_state.safetensors";
+
+/// N of "checkpoint-N"; nothing for other names.
+std::optional<int64_t> step_of(const std::string& name) {
+  constexpr std::string_view prefix = "checkpoint-";
+  if (!name.starts_with(prefix)) return std::nullopt;
+  int64_t step = 0;
+  const char* end = name.data() + name.size();
+  const auto [stop, error] = std::from_chars(name.data() + prefix.size(), end, step);
+  if (error != std::errc() || stop != end || step < 0) return std::nullopt;
+  return step;
+}
+
+bool is_whole(const fs::path& folder) { return fs::is_regular_file(folder / kStateFile); }
+
+[[noreturn]] void fail(const char* what, const fs::path& path, const std::error_code& error) {
+  throw FileError(str("cannot ", what, " ", path.string(), ": ", error.message()),
+                  "free some disk space or choose another --output_dir; checkpoints already written are whole");
+}
+
+}  // namespace
+
+void write_checkpoint(const fs::path& output, int64_t step, const CheckpointState& state,
+                      const std::function<void(const fs::path&)>& write_lora) {
+  const fs::path target = output / str("checkpoint-", step);
+  const fs::path aside = output / str(".checkpoint-", step, ".incomplete");
+  const fs::path old = output / str(".checkpoint-", step, ".old");
+  std::error_code error;
+  fs::remove_all(aside, error);
+  fs::remove_all(old, error);
+  fs::create_directories(aside, error);
+  if (error) fail("create", aside, error);
+  try {
+    write_lora(aside);
+    write_safetensors(aside / kTensorFile, state.tensors);
+    write_file_atomically(aside / kStateFile, state.values.dump(1) + "\n");
+  } catch (...) {
+    fs::remove_all(aside, error);
+    throw;
+  }
+  sync_folder(aside);
+  if (fs::exists(target)) fs::rename(target, old, error);
+  fs::rename(aside, target, error);
+  if (error) fail("rename the finished checkpoint to", target, error);
+  sync_folder(output);
+  fs::remove_all(old, error);
+}
+
+CheckpointState read_checkpoint(const fs::path& folder) {
+  CheckpointState state;
+  state.values = nlohmann::json::parse(read_file(folder / kStateFile), nullptr, /*allow_exceptions=*/false);
+  if (!state.values.is_object()) throw FormatError(str((folder / kStateFile).string(), " is not a JSON object"));
+  const auto file = SafetensorsFile::open(folder / kTensorFile);
+  for (const auto& name : file.names()) state.tensors.emplace_back(name, file.tensor(name));
+  return state;
+}
+
+std::vector<std::pair<int64_t, fs::path>> list_checkpoints(const fs::path& output) {
+  std::vector<std::pair<int64_t, fs::path>> found;
+  std::error_code error;
+  for (fs::directory_iterator it(output, error), end; !error && it != end; it.increment(error)) {
+    const auto step = step_of(it->path().filename().string());
+    if (step && is_whole(it->path())) found.emplace_back(*step, it->path());
+  }
+  std::sort(found.begin(), found.end());
+  return found;
+}
+
+void prune_checkpoints(const fs::path& output, int64_t limit) {
+  const auto found = list_checkpoints(output);
+  std::error_code error;
+  for (size_t i = 0; i + static_cast<size_t>(limit) < found.size(); ++i) fs::remove_all(found[i].second, error);
+}
+
+std::optional<fs::path> find_checkpoint(const fs::path& output, const std::string& wanted) {
+  const auto found = list_checkpoints(output);
+  if (wanted == "latest") {
+    if (found.empty()) return std::nullopt;
+    return found.back().second;
+  }
+  for (const fs::path& candidate : {output / fs::path(wanted).filename(), fs::path(wanted)}) {
+    if (is_whole(candidate)) return candidate;
+  }
+  std::string known;
+  for (const auto& [step, path] : found) known += (known.empty() ? "" : ", ") + path.filename().string();
+  throw FileError(str("--resume_from_checkpoint=", wanted, ": there is no such checkpoint in ", output.string(),
+                      known.empty() ? ", and no other one" : ", there are " + known),
+                  "name one of them, or use --resume_from_checkpoint=latest");
+}
+
+}  // namespace lorikeet

@@ -1,0 +1,74 @@
+#include "training/class_images.h"
+
+#include <openssl/evp.h>
+
+#include "core/errors.h"
+#include "core/text.h"
+#include "engine/device.h"
+#include "engine/random.h"
+#include "pipelines/denoise.h"
+
+namespace lorikeet {
+namespace {
+
+std::string sha1(const std::vector<uint8_t>& bytes) {
+  unsigned char digest[EVP_MAX_MD_SIZE];
+  unsigned int length = 0;
+  EVP_Digest(bytes.data(), bytes.size(), digest, &length, EVP_sha1(), nullptr);
+  std::string text;
+  for (unsigned int i = 0; i < length; ++i) {
+    constexpr char kHex[] = "0123456789abcdef";
+    text += {kHex[digest[i] >> 4], kHex[digest[i] & 15]};
+  }
+  return text;
+}
+
+torch::ScalarType generation_dtype(const TrainDreamboothOptions& options, torch::Device device) {
+  const auto& name = options.prior_generation_precision;
+  if (name && *name != "no") return parse_dtype(*name, device);
+  return device.is_cpu() ? torch::kFloat : torch::kHalf;
+}
+
+}  // namespace
+
+int64_t count_class_entries(const std::filesystem::path& folder) {
+  std::error_code error;
+  int64_t count = 0;
+  for (std::filesystem::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) ++count;
+  return count;
+}
+
+void generate_class_images(const std::filesystem::path& model_folder, const TrainDreamboothOptions& options,
+                           const TrainingPrecision& precision, TrainingGenerators& generators,
+                           TrainingObserver& observer) {
+  const std::filesystem::path folder = *options.class_data_dir;
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  if (error) throw FileError(str("cannot create --class_data_dir ", folder.string(), ": ", error.message()));
+  const int64_t present = count_class_entries(folder), missing = options.num_class_images - present;
+  if (missing <= 0) return;
+
+  auto parts = load_components(model_folder, options.variant, generation_dtype(options, precision.device));
+  parts.text_encoder->to(precision.device);
+  parts.vae->to(precision.device);
+  parts.unet->to(precision.device);
+  const auto scheduler = make_pipeline_scheduler(parts.scheduler_config);
+  PictureRequest request;
+  request.height = request.width = parts.unet->config().sample_size * parts.vae->config().downsampling_factor();
+  request.callback = [&](int64_t, int64_t, const torch::Tensor&) { return !observer.stop_requested(); };
+  draw_seed(generators.cpu);  // the script's DataLoader over the prompts draws a base seed
+  const std::string what = "Generating class images";
+  observer.on_work(what, 0, missing);
+  for (int64_t done = 0; done < missing;) {
+    const int64_t count = std::min(options.sample_batch_size, missing - done);
+    request.prompts.assign(static_cast<size_t>(count), *options.class_prompt);
+    const auto images = generate_images(parts, *scheduler, request, generators.device);
+    for (const auto& image : images) {
+      write_image(folder / str(present + done, "-", sha1(image.pixels), ".jpg"), image);
+      ++done;
+    }
+    observer.on_work(what, done, missing);
+  }
+}
+
+}  // namespace lorikeet

@@ -1,0 +1,32 @@
+#include "training/memory_estimate.h"
+
+namespace lorikeet {
+namespace {
+
+int64_t weight_bytes(const torch::nn::Module& module) {
+  int64_t bytes = 0;
+  for (const auto& parameter : module.parameters()) bytes += static_cast<int64_t>(parameter.nbytes());
+  return bytes;
+}
+
+}  // namespace
+
+int64_t estimate_training_memory(const DreamboothModels& models, const TrainDreamboothOptions& options,
+                                 const TrainingPrecision& precision) {
+  int64_t bytes = weight_bytes(*models.parts.unet) + weight_bytes(*models.parts.vae);
+  if (models.parts.text_encoder) bytes += weight_bytes(*models.parts.text_encoder);
+  for (const auto& parameter : models.trained_parameters()) {
+    bytes += 4 * static_cast<int64_t>(parameter.nbytes());  // value, gradient, two moments
+  }
+  // Measured on Stable Diffusion 1.5's shape: the tensors kept for backward come to about this many elements per
+  // latent pixel and channel of the outermost block, without and with gradient checkpointing.
+  const double kept = options.gradient_checkpointing ? 60 : 420;
+  const auto& config = models.parts.unet->config();
+  const int64_t side = options.resolution / models.parts.vae->config().downsampling_factor();
+  const int64_t rows = options.train_batch_size * (options.with_prior_preservation ? 2 : 1);
+  const auto element = static_cast<double>(c10::elementSize(precision.weights));
+  return bytes + static_cast<int64_t>(kept * element * static_cast<double>(rows * side * side) *
+                                      static_cast<double>(config.block_out_channels.front()));
+}
+
+}  // namespace lorikeet
