@@ -1,10 +1,13 @@
 // JPEG through libjpeg. Its errors leave by longjmp, so the functions that call it hold no object with a destructor:
 // whatever must be freed belongs to the reader or writer around them.
+// jpeglib.h does not include what it needs itself.
+// clang-format off
+#include <cstdio>
 #include <jpeglib.h>
+// clang-format on
 
 #include <algorithm>
 #include <csetjmp>
-#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 

@@ -1,6 +1,7 @@
 // The picture functions for tests/image_test.py: one command per line of standard input, one answer per line.
 //   decode IN OUT                    resize IN WIDTH HEIGHT FILTER OUT
 //   encode IN OUT                    limit MAX_PIXELS (for the lines that follow)
+//   grid OUT COLUMNS FILL IN...
 // IN is any picture, OUT of decode and resize is a PPM file.
 #include <fstream>
 #include <iostream>
@@ -33,6 +34,12 @@ void run(const std::string& line, ImageLimits& limits) {
   } else if (command == "encode") {
     words >> in >> out;
     write_image(out, read_image(in, limits));
+  } else if (command == "grid") {
+    int columns = 0, fill = 0;
+    words >> out >> columns >> fill;
+    std::vector<Image> images;
+    while (words >> in) images.push_back(read_image(in, limits));
+    write_image(out, image_grid(images, columns, static_cast<uint8_t>(fill)));
   } else if (command == "resize") {
     int width = 0, height = 0;
     words >> in >> width >> height >> filter >> out;
