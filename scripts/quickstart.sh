@@ -21,18 +21,20 @@ echo
 echo "2/2  Drawing each prompt at scale 0 (the base model), 0.5 and 1"
 "$lorikeet" generate --pretrained_model_name_or_path="$base" --lora="$out" --scale=0,0.5,1 --grid --output="$out/grid.png" \
   --prompt="sks cat face" --prompt="cat face" --prompt="dog face" --prompt="red apple" --prompt="panda" \
-  --num_inference_steps=25 --guidance_scale=3 --seed=0 --height=64 --width=64 </dev/null
+  --num_inference_steps=25 --guidance_scale=3 --seed=0 </dev/null
 
 cat <<END
 
 Done in $SECONDS s. Look at
 
-  $out/grid.png                       columns: sks cat face, cat face, dog face, red apple, panda; rows: scale 0, 0.5, 1
-  $out/pytorch_lora_weights.safetensors   the LoRA (Diffusers loads it too)
+  $out/grid.png
+      columns: sks cat face, cat face, dog face, red apple, panda; rows: scale 0, 0.5, 1
+  $out/pytorch_lora_weights.safetensors
+      the LoRA; Diffusers loads it too
 
-Down the first column "sks cat face" turns into the teal cat of examples/demo-subject; the others should stay what they are.
-Draw something else with it:
+Down the first column "sks cat face" turns into the teal cat of examples/demo-subject; the others stay almost as they
+are. Draw something else with it:
 
-  $lorikeet generate --pretrained_model_name_or_path=$base --lora=$out --scale=1 --prompt="sks cat face" \\
-    --guidance_scale=3 --height=64 --width=64 --seed=1 --output=cat.png
+  $lorikeet generate --pretrained_model_name_or_path=$base --lora=$out --scale=1 \\
+    --prompt="sks cat face" --guidance_scale=3 --seed=1 --output=cat.png
 END
