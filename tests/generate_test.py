@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 from pathlib import Path
 
@@ -143,6 +144,22 @@ def test_options_come_from_a_config_file_too(tmp_path):
     assert done.returncode == 0, done.stderr
     draw(tmp_path / "b.png", prompt="panda", steps=2, seed=3)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_ctrl_c_exits_130_and_leaves_nothing(tmp_path):
+    running = subprocess.Popen([PROGRAM, "generate", f"--pretrained_model_name_or_path={BASE}", "--prompt=x", "--device=cpu",
+                                "--num_inference_steps=900", f"--output={tmp_path}/p.png"],
+                               stderr=subprocess.PIPE, text=True)
+    said = ""
+    while "Drawing" not in said:  # the first step is done
+        more = running.stderr.read(1)
+        assert more, said
+        said += more
+    running.send_signal(signal.SIGINT)
+    said += running.stderr.read()
+    assert running.wait(timeout=60) == 130, said
+    assert "stopped at step" in said
+    assert list(tmp_path.iterdir()) == []
 
 
 USAGE = {

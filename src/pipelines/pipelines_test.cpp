@@ -279,7 +279,8 @@ TEST_F(Pipeline, AFusedLoraDrawsThePictureAndComesOutExactly) {
 
 TEST_F(Pipeline, AFailedLoraLeavesTheModelAsItWas) {
   const auto plain = draw();
-  EXPECT_THROW(pipeline_.load_lora_weights("models/lorikeet-base/vae/diffusion_pytorch_model.safetensors"), FormatError);
+  EXPECT_THROW(pipeline_.load_lora_weights("models/lorikeet-base/vae/diffusion_pytorch_model.safetensors"),
+               FormatError);
   EXPECT_EQ(draw(), plain);
   pipeline_.load_lora_weights(kLora);
 }

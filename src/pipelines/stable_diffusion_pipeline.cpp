@@ -106,6 +106,14 @@ void StableDiffusionPipeline::load_lora_weights(const std::filesystem::path& fil
     parts_->unet_lora.clear();
     throw;
   }
+  // As Diffusers does it: a LoRA that is drawn with (not trained) has the model's precision.
+  const auto dtype = module_dtype(parts_->unet());
+  for (auto* layers : {&parts_->unet_lora, &parts_->text_encoder_lora}) {
+    for (auto& [path, adapter] : *layers) {
+      adapter->down = adapter->down.to(dtype);
+      adapter->up = adapter->up.to(dtype);
+    }
+  }
   parts_->has_lora = true;
 }
 

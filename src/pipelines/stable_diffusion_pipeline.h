@@ -75,7 +75,7 @@ class StableDiffusionPipeline {
   /// Moves the model: "cpu", "cuda", "cuda:1", "auto".
   StableDiffusionPipeline& to(const std::string& device);
 
-  /// Puts a LoRA into the model; a folder means its pytorch_lora_weights.safetensors, or its only .safetensors file.
+  /// Puts a LoRA into the model; a folder means its pytorch_lora_weights.safetensors.
   /// Throws UsageError when one is loaded already.
   void load_lora_weights(const std::filesystem::path& file_or_folder, const std::string& weight_name = "");
   /// The older name of load_lora_weights.
