@@ -1,6 +1,7 @@
 #include "models/autoencoder_kl.h"
 
 #include <array>
+#include <functional>
 #include <utility>
 
 #include "models/config_reader.h"

@@ -76,7 +76,7 @@ TEST(ModelConfig, UNetRefusesByName) {
                                           {"addition_time_embed_dim", 256},
                                           {"addition_embed_type_num_heads", "64"},
                                           {"num_class_embeds", 0},
-                                          {"upcast_attention", nullptr},
+                                          {"upcast_attention", "yes"},
                                           {"resnet_time_scale_shift", "ada_group"},
                                           {"resnet_skip_time_act", true},
                                           {"resnet_out_scale_factor", 2.0},

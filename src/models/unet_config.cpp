@@ -128,8 +128,8 @@ void require_plain_rest(ConfigReader& reader) {
   }
   // Of no effect without an addition_embed_type.
   reader.integer("addition_embed_type_num_heads", 64);
-  // Diffusers' attention by scaled_dot_product_attention does not look at it.
-  reader.boolean("upcast_attention", false);
+  // Diffusers' attention by scaled_dot_product_attention does not look at it. Converted files say null.
+  reader.require("upcast_attention", {false, true, nullptr});
 }
 
 // A square, or its side; no size is Stable Diffusion's.

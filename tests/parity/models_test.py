@@ -10,15 +10,14 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import models
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = os.environ.get("LORIKEET_MODEL_TOOL", str(ROOT / "build/model_tool"))
 TOLERANCE = 1e-5
-
-models = pytest.importorskip("models")
-from safetensors.torch import load_file, save_file  # noqa: E402
 
 
 def relative(a, b):
