@@ -28,7 +28,7 @@ void Tracker::guard(const std::function<void()>& write) {
   } catch (const std::exception& error) {
     if (warned_) return;
     warned_ = true;
-    log_warning(str(name_, " logging failed, training goes on without it where needed: ", error.what()));
+    log_warning(str(name_, " logging failed (training goes on): ", error.what()));
   }
 }
 
