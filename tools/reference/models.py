@@ -242,7 +242,7 @@ def write_keys():
         with torch.device("meta"):
             model = make(config)
         prefix = "text_model." if "model_type" in config else ""
-        lines = [f"{prefix}{k} {list(v.shape)}".replace(" [", "\t[").replace(", ", "x") for k, v in model.named_parameters()]
+        lines = [f"{prefix}{k}\t[{'x'.join(map(str, v.shape))}]" for k, v in model.named_parameters()]
         (DATA / f"keys_{name}.txt").write_text("\n".join(lines) + "\n")
 
 
