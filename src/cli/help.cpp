@@ -45,7 +45,7 @@ std::string overview(const std::vector<Command>& commands) {
 }
 
 std::string command_help(const Command& command) {
-  std::string out = str("Usage: lorikeet ", command.name, " [OPTIONS]\n\n", command.about, "\n");
+  std::string out = str("Usage: lorikeet ", command.name, " [OPTIONS]\n\n", wrap_text(command.about, 0));
   if (!command.example.empty()) out += "\nExample:\n" + command.example + "\n";
   command.with_options([&](const OptionList& list) { out += list.help_text(); });
   return out;

@@ -117,6 +117,9 @@ class OptionList {
   std::vector<Option> options_;
 };
 
+/// `text` in lines of at most 100 columns, each begun by `indent` blanks and ended.
+std::string wrap_text(const std::string& text, size_t indent);
+
 /// The member of `candidates` that `name` is most likely a misspelling of; empty when none is near.
 std::string nearest_name(std::string_view name, const TextList& candidates);
 

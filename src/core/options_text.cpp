@@ -25,21 +25,6 @@ std::string facts(const Option& option) {
   return text;
 }
 
-std::string wrapped(const std::string& text) {
-  const std::string margin(kIndent, ' ');
-  std::istringstream words(text);
-  std::string out, line = margin;
-  for (std::string word; words >> word;) {
-    if (line.size() > kIndent && line.size() + 1 + word.size() > kWidth) {
-      out += line + "\n";
-      line = margin;
-    }
-    if (line.size() > kIndent) line += ' ';
-    line += word;
-  }
-  return out + line + "\n";
-}
-
 std::string escaped(const std::string& text) {
   std::string out;
   for (char c : text) {
@@ -51,6 +36,21 @@ std::string escaped(const std::string& text) {
 
 }  // namespace
 
+std::string wrap_text(const std::string& text, size_t indent) {
+  const std::string margin(indent, ' ');
+  std::istringstream words(text);
+  std::string out, line = margin;
+  for (std::string word; words >> word;) {
+    if (line.size() > indent && line.size() + 1 + word.size() > kWidth) {
+      out += line + "\n";
+      line = margin;
+    }
+    if (line.size() > indent) line += ' ';
+    line += word;
+  }
+  return out + line + "\n";
+}
+
 std::string OptionList::help_text() const {
   std::string out, group;
   for (const Option& option : options_) {
@@ -60,7 +60,7 @@ std::string OptionList::help_text() const {
     }
     out += "  --" + option.name() + placeholder(option);
     if (const std::string known = facts(option); !known.empty()) out += "  (" + known + ")";
-    out += "\n" + wrapped(option.help());
+    out += "\n" + wrap_text(option.help(), kIndent);
   }
   return out;
 }
