@@ -7,6 +7,7 @@
 #include "core/errors.h"
 #include "core/log.h"
 #include "core/text.h"
+#include "hub/cache.h"
 #include "io/weights.h"
 #include "schedulers/make_scheduler.h"
 
@@ -70,6 +71,11 @@ void check_part(const std::string& name, const std::optional<std::string>& class
 }
 
 }  // namespace
+
+fs::path find_model_folder(const std::string& name_or_path, const std::optional<std::string>& revision,
+                           const std::optional<std::string>& variant) {
+  return resolve_model_folder(name_or_path, revision, variant);
+}
 
 std::shared_ptr<UNet2DConditionModel> load_unet(const fs::path& folder, const std::optional<std::string>& variant,
                                                 torch::ScalarType dtype) {

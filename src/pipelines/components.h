@@ -26,6 +26,10 @@ struct StableDiffusionComponents {
   nlohmann::json scheduler_config;
 };
 
+/// The folder of a model that is named by its path or by a Hub id; throws as resolve_model_folder in hub/cache.h does.
+std::filesystem::path find_model_folder(const std::string& name_or_path, const std::optional<std::string>& revision,
+                                        const std::optional<std::string>& variant);
+
 /// Each reads one part of `folder` (unet/, vae/, text_encoder/, tokenizer/, scheduler/), frozen, on the CPU. They throw
 /// FileError for what is not there and FormatError for what is not as its class would have written it.
 std::shared_ptr<UNet2DConditionModel> load_unet(const std::filesystem::path& folder,

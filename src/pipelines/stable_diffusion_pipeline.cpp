@@ -4,7 +4,6 @@
 #include "core/text.h"
 #include "engine/device.h"
 #include "engine/random.h"
-#include "hub/cache.h"
 #include "lora/fuse.h"
 #include "lora/lora_file.h"
 #include "pipelines/components.h"
@@ -78,7 +77,7 @@ StableDiffusionPipeline StableDiffusionPipeline::from_pretrained(const std::stri
                                                                  const PipelineOptions& options) {
   const auto dtype = parse_model_dtype(options.dtype);
   const auto device = choose_device(options.device);
-  const auto folder = resolve_model_folder(name_or_path, options.revision, options.variant);
+  const auto folder = find_model_folder(name_or_path, options.revision, options.variant);
   auto parts = std::make_unique<Parts>();
   parts->components = load_components(folder, options.variant, dtype);
   make_pipeline_scheduler(parts->components.scheduler_config);  // an unknown one is told of now, not at the first call

@@ -8,8 +8,8 @@
 #include "core/text.h"
 #include "engine/activation_checkpoint.h"
 #include "engine/device.h"
-#include "hub/cache.h"
 #include "lora/lora_file.h"
+#include "pipelines/components.h"
 #include "training/class_images.h"
 #include "training/dreambooth_loss.h"
 #include "training/lr_schedule.h"
@@ -75,7 +75,7 @@ DreamboothRun::DreamboothRun(const TrainDreamboothOptions& options, TrainingObse
   lorikeet::validate(options);
   for (const auto& warning : warnings(options)) log_warning(warning);
   precision_ = choose_precision(options);
-  model_folder_ = resolve_model_folder(options.pretrained_model_name_or_path, options.revision, options.variant);
+  model_folder_ = find_model_folder(options.pretrained_model_name_or_path, options.revision, options.variant);
   std::optional<uint64_t> seed;
   if (options.seed) seed = static_cast<uint64_t>(*options.seed);
   generators_ = make_training_generators(seed, precision_.device);
