@@ -15,7 +15,8 @@
 namespace lorikeet {
 namespace {
 
-using Json = nlohmann::ordered_json;  // the order of added tokens decides their ids
+using Json = nlohmann::ordered_json;  // the order of special tokens decides their ids
+using LargeJson = nlohmann::json;     // looking up a key in the ordered kind takes as long as there are keys
 namespace fs = std::filesystem;
 
 constexpr size_t kLargestFile = size_t{64} << 20;
@@ -26,19 +27,21 @@ constexpr const char* kNamedTokens[] = {"bos_token", "eos_token", "unk_token", "
 
 [[noreturn]] void fail(const std::string& file, const std::string& what) { throw FormatError(str(file, ": ", what)); }
 
-std::string shown(const Json& value) {
-  const std::string text = value.dump(-1, ' ', false, Json::error_handler_t::replace);
+template <class AnyJson>
+std::string shown(const AnyJson& value) {
+  const std::string text = value.dump(-1, ' ', false, AnyJson::error_handler_t::replace);
   return text.size() <= 80 ? text : text.substr(0, 80) + "...";
 }
 
-Json read_object(const fs::path& path) {
+template <class AnyJson>
+AnyJson read_object(const fs::path& path) {
   const std::string text = read_file(path, kLargestFile);
   bool too_deep = false;
-  const auto shallow = [&](int depth, Json::parse_event_t, Json&) {
+  const auto shallow = [&](int depth, typename AnyJson::parse_event_t, AnyJson&) {
     too_deep = too_deep || depth > 32;
     return !too_deep;
   };
-  Json json = Json::parse(text, shallow, false);
+  AnyJson json = AnyJson::parse(text, shallow, false);
   if (too_deep) fail(path.string(), "nested more than 32 deep; expected a tokenizer's settings");
   if (json.is_discarded()) fail(path.string(), "not JSON; expected a JSON object");
   if (!json.is_object()) fail(path.string(), str(shown(json), " is not a JSON object"));
@@ -47,20 +50,22 @@ Json read_object(const fs::path& path) {
 
 std::optional<Json> read_object_if_there(const fs::path& path) {
   if (!fs::exists(path)) return std::nullopt;
-  return read_object(path);
+  return read_object<Json>(path);
 }
 
-std::string text_of(const Json& value, const std::string& what, const std::string& file) {
+template <class AnyJson>
+std::string text_of(const AnyJson& value, const std::string& what, const std::string& file) {
   if (!value.is_string()) fail(file, str(what, " is ", shown(value), "; expected text"));
-  return value.get<std::string>();
+  return value.template get<std::string>();
 }
 
-uint32_t id_of(const Json& value, const std::string& token, const std::string& file) {
-  if (!value.is_number_unsigned() || value.get<uint64_t>() > 0x7fffffff) {
+template <class AnyJson>
+uint32_t id_of(const AnyJson& value, const std::string& token, const std::string& file) {
+  if (!value.is_number_unsigned() || value.template get<uint64_t>() > 0x7fffffff) {
     fail(file,
          str("the token '", token, "' has the id ", shown(value), "; expected a whole number from 0 to 2147483647"));
   }
-  return value.get<uint32_t>();
+  return value.template get<uint32_t>();
 }
 
 bool flag_of(const Json& token, const char* name, const std::string& what, const std::string& file) {
@@ -93,7 +98,7 @@ const std::string& content_of(const SpecialToken& token) {
   return std::get<AddedToken>(token).content;
 }
 
-TokenIds read_vocabulary(const Json& json, const std::string& file) {
+TokenIds read_vocabulary(const LargeJson& json, const std::string& file) {
   if (!json.is_object()) fail(file, str("its vocabulary is ", shown(json), "; expected an object of tokens and ids"));
   TokenIds vocabulary;
   vocabulary.reserve(json.size());
@@ -124,7 +129,7 @@ Merges read_merges(const fs::path& path) {
   return merges;
 }
 
-Merges read_merges(const Json& json, const std::string& file) {
+Merges read_merges(const LargeJson& json, const std::string& file) {
   if (!json.is_array()) fail(file, str("its merges are ", shown(json), "; expected a list"));
   Merges merges;
   for (const auto& merge : json) {
@@ -170,17 +175,17 @@ class TokenizerReader {
     const fs::path vocabulary = folder_ / "vocab.json", merges = folder_ / "merges.txt";
     if (fs::exists(one)) {
       files_.origin = one.string();
-      tokenizer_json_ = read_object(one);
-      const auto model = tokenizer_json_.find("model");
-      if (model == tokenizer_json_.end() || !model->is_object() || !model->contains("vocab") ||
-          !model->contains("merges")) {
+      const auto json = read_object<LargeJson>(one);
+      const auto model = json.find("model");
+      if (model == json.end() || !model->is_object() || !model->contains("vocab") || !model->contains("merges")) {
         fail(files_.origin, "no model with vocab and merges; expected a CLIP tokenizer, which is a BPE model");
       }
       files_.vocabulary = read_vocabulary((*model)["vocab"], files_.origin);
       files_.merges = read_merges((*model)["merges"], files_.origin);
+      if (json.contains("added_tokens")) listed_ = json["added_tokens"];
     } else if (fs::exists(vocabulary) && fs::exists(merges)) {
       files_.origin = merges.string();
-      files_.vocabulary = read_vocabulary(read_object(vocabulary), vocabulary.string());
+      files_.vocabulary = read_vocabulary(read_object<LargeJson>(vocabulary), vocabulary.string());
       files_.merges = read_merges(merges);
     } else {
       throw FileError(str("cannot find a tokenizer in ", folder_.string(),
@@ -242,10 +247,8 @@ class TokenizerReader {
         added_by_id_[id_of(id, content, path.string())] = token;
       }
     }
-    const auto listed = tokenizer_json_.find("added_tokens");
-    if (listed == tokenizer_json_.end()) return;
-    if (!listed->is_array()) fail(files_.origin, str("added_tokens is ", shown(*listed), "; expected a list"));
-    for (const auto& value : *listed) {
+    if (!listed_.is_array()) fail(files_.origin, str("added_tokens is ", shown(listed_), "; expected a list"));
+    for (const auto& value : listed_) {
       AddedToken token = added_token(value, "an added token", files_.origin);
       if (!value.contains("id")) fail(files_.origin, str("the added token '", token.content, "' has no id"));
       added_by_id_[id_of(value["id"], token.content, files_.origin)] = token;
@@ -337,7 +340,8 @@ class TokenizerReader {
 
   fs::path folder_;
   TokenizerFiles files_;
-  Json tokenizer_json_ = Json::object(), config_ = Json::object();
+  Json listed_ = Json::array();  // what tokenizer.json lists as added_tokens
+  Json config_ = Json::object();
   std::string config_file_;
   std::map<std::string, std::optional<SpecialToken>> specials_;
   std::vector<std::string> model_specific_;
