@@ -64,7 +64,8 @@ torch::Tensor DreamboothLoss::operator()(const PictureBatch& batch) {
   const auto options = torch::TensorOptions(precision_.device).dtype(mean.scalar_type());
   auto latents = mean + deviation * draw_normal(mean.sizes(), generators_.device, options);
   latents = latents * models_.parts.vae->config().scaling_factor;
-  const auto noise = draw_normal(latents.sizes(), generators_.device, options);
+  // torch.randn_like: in the latents' memory order, which for batches may be channels-last.
+  const auto noise = torch::empty_like(latents).normal_(0, 1, generators_.device);
   auto& scheduler = *models_.noise_scheduler;
   const auto timesteps = torch::randint(0, scheduler.num_train_timesteps(), {latents.size(0)}, generators_.device,
                                         torch::TensorOptions(precision_.device).dtype(torch::kInt64));

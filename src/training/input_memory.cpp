@@ -19,7 +19,21 @@ LatentMemory::Moments LatentMemory::moments(const PictureBatch& batch) {
     means.push_back(moments.mean);
     deviations.push_back(moments.std);
   }
-  return {torch::cat(means), torch::cat(deviations)};
+  const auto format = layout(batch);
+  return {torch::cat(means).contiguous(format), torch::cat(deviations).contiguous(format)};
+}
+
+torch::MemoryFormat LatentMemory::layout(const PictureBatch& batch) {
+  if (batch.size() == 1) return torch::MemoryFormat::Contiguous;
+  if (!batch_layout_) {
+    // Which layout comes out of several pictures at once depends on the VAE's blocks and on the device: try it.
+    torch::NoGradGuard no_grad;
+    PictureFolder& folder = batch[0].is_class ? *classes_ : instances_;
+    const auto pixels = folder.pixels(batch[0].index, batch[0].crop).unsqueeze(0).repeat({2, 1, 1, 1});
+    const auto deviation = vae_.encode(pixels.to(module_device(vae_), module_dtype(vae_))).std;
+    batch_layout_ = deviation.suggest_memory_format();
+  }
+  return *batch_layout_;
 }
 
 LatentMemory::Moments LatentMemory::encode(const PictureRef& picture) {

@@ -5,6 +5,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <tuple>
 #include <vector>
@@ -21,7 +22,8 @@ class LatentMemory {
   /// `classes` may be null. All must outlive this.
   LatentMemory(AutoencoderKL& vae, PictureFolder& instances, PictureFolder* classes);
 
-  /// Mean and standard deviation, each [B, C, h, w], in the VAE's dtype.
+  /// Mean and standard deviation, each [B, C, h, w], in the VAE's dtype, and in the memory layout that encoding the
+  /// whole batch at once gives: noise that is drawn like them is drawn in the order of their memory.
   struct Moments {
     torch::Tensor mean, std;
   };
@@ -29,12 +31,14 @@ class LatentMemory {
 
  private:
   Moments encode(const PictureRef& picture);
+  torch::MemoryFormat layout(const PictureBatch& batch);
 
   AutoencoderKL& vae_;
   PictureFolder& instances_;
   PictureFolder* classes_;
   std::map<std::tuple<bool, int64_t, int64_t, int64_t>, Moments> known_;
   int64_t known_bytes_ = 0;
+  std::optional<torch::MemoryFormat> batch_layout_;
 };
 
 }  // namespace lorikeet

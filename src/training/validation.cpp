@@ -3,7 +3,6 @@
 #include "core/errors.h"
 #include "core/text.h"
 #include "engine/random.h"
-#include "schedulers/make_scheduler.h"
 
 namespace lorikeet {
 namespace {
@@ -54,7 +53,7 @@ std::vector<Image> Validator::draw(int64_t steps, TrainingObserver& observer) {
     request.embeddings.positive = request.embeddings.positive.to(precision_.weights);
     request.embeddings.negative = request.embeddings.negative.to(precision_.weights);
   }
-  const auto scheduler = make_scheduler("dpmsolver++", models_.parts.scheduler_config);
+  const auto scheduler = make_pipeline_scheduler(models_.parts.scheduler_config, "dpmsolver++");
   std::optional<uint64_t> seed;
   if (options_.seed) seed = static_cast<uint64_t>(*options_.seed);
   auto generator = make_generator(seed, precision_.device);
