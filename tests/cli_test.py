@@ -251,6 +251,28 @@ def test_doctor_finds_the_cache_where_the_environment_says(tmp_path):
     assert report["caches"]["models"] == 1
 
 
+DRIVER = """
+#include <stddef.h>
+#include <string.h>
+int cuInit(unsigned flags) { return 0; }
+int cuDeviceGetCount(int* count) { *count = 1; return 0; }
+int cuDriverGetVersion(int* version) { *version = 13010; return 0; }
+int cuDeviceGetName(char* name, int length, int device) { strncpy(name, "Test GPU", length); return 0; }
+int cuDeviceTotalMem_v2(size_t* bytes, int device) { *bytes = (size_t)80 << 30; return 0; }
+int cuDeviceGetAttribute(int* value, int attribute, int device) { *value = attribute == 75 ? 9 : 0; return 0; }
+"""
+
+
+def test_doctor_asks_the_driver_and_says_when_libtorch_cannot_use_the_gpu(tmp_path):
+    (tmp_path / "driver.c").write_text(DRIVER)
+    subprocess.run(["gcc", "-shared", "-fPIC", "-o", tmp_path / "libcuda.so.1", tmp_path / "driver.c"], check=True)
+    report = json.loads(run("doctor", "--json", LD_LIBRARY_PATH=str(tmp_path)).stdout)
+    assert report["gpu"]["driver"] == "for CUDA up to 13.1"
+    assert report["gpu"]["gpu_0"] == "Test GPU, 80.0 GiB, compute capability 9.0"
+    assert report["gpu"]["usable"] is False
+    assert report["notes"][0].startswith("There is a GPU, but libtorch cannot use it: ")
+
+
 # Contracts: scripts/cli_pages.sh writes them anew
 
 def test_the_options_are_those_of_the_contract():
