@@ -13,8 +13,6 @@ from PIL import Image
 from safetensors.torch import load_file
 
 LOSS, WEIGHTS = 1e-5, 1e-3
-# The script trains the LoRA itself in bf16; its own noise between CPU kernels is a third of this (docs/parity.md).
-BF16_LOSS, BF16_WEIGHTS = 1e-2, 5e-2
 QUICK = {"batch_1", "accumulation", "random_crop", "prior_preservation", "text_encoder", "dropout", "epochs"}
 
 
@@ -68,11 +66,11 @@ def test_losses_rates_and_weights_are_equal(name, kind, workspace, tiny_model, l
     ours, theirs = both(name, kind, workspace, tiny_model, lorikeet, tmp_path)
     assert [step["step"] for step in ours] == [step["step"] for step in theirs]
     np.testing.assert_allclose([step["lr"] for step in ours], [step["lr"] for step in theirs], rtol=1e-12, atol=1e-18)
-    loss, closeness = (BF16_LOSS, BF16_WEIGHTS) if "bf16" in name else (LOSS, WEIGHTS)
-    np.testing.assert_allclose([step["loss"] for step in ours], [step["loss"] for step in theirs], rtol=loss)
+    # bf16 too: both run on this machine's kernels, so its rounding is the same on both sides.
+    np.testing.assert_allclose([step["loss"] for step in ours], [step["loss"] for step in theirs], rtol=LOSS)
     our, their = weights_of(tmp_path / "ours"), weights_of(tmp_path / "theirs")
     assert our.keys() == their.keys()
-    assert float((up_row(our) - up_row(their)).norm() / up_row(their).norm()) <= closeness
+    assert float((up_row(our) - up_row(their)).norm() / up_row(their).norm()) <= WEIGHTS
 
 
 @pytest.mark.full
