@@ -21,7 +21,7 @@ command -v dpkg-query >/dev/null || fail "no dpkg here; expected Debian 12 (or a
 exec 9<"$requirements/build.txt"
 flock -n 9 || { say "Waiting for another setup to finish ..."; flock 9; }
 
-packages=(cmake ninja-build make g++ pkg-config python3-venv nlohmann-json3-dev libcli11-dev libspdlog-dev libfmt-dev
+packages=(cmake ninja-build make g++ pkg-config python3-venv nlohmann-json3-dev
   libtomlplusplus-dev libssl-dev zlib1g-dev libjpeg62-turbo-dev libpng-dev libwebp-dev libicu-dev)
 [ "$mode" = build ] || packages+=(libgtest-dev libgmock-dev)
 

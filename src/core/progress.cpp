@@ -154,7 +154,7 @@ void ProgressBar::write_line(std::string_view line) {
 
 void ProgressBar::finish() {
   if (finished_) return;
-  draw(output_.clock());
+  if (output_.terminal || drawn_done_ != state_.done) draw(output_.clock());
   if (output_.terminal) output_.write("\n");
   finished_ = true;
 }
@@ -174,6 +174,7 @@ void ProgressBar::measure(double now) {
 void ProgressBar::draw(double now) {
   measure(now);
   drawn_at_ = now;
+  drawn_done_ = state_.done;
   const int columns = output_.terminal ? output_.columns() : 100;
   const std::string line = render_progress(state_, columns, output_.ascii);
   output_.write(output_.terminal ? "\r" + line + "\033[K" : line + "\n");

@@ -63,6 +63,7 @@ class ProgressBar {
   ProgressOutput output_;
   ProgressState state_;
   double started_ = 0, drawn_at_ = 0, measured_at_ = 0;
+  int64_t drawn_done_ = -1;  // what the last line showed
   int64_t measured_done_ = 0;
   double smooth_units_ = 0, smooth_seconds_ = 0;
   bool finished_ = false;
