@@ -62,7 +62,8 @@ void place(const std::shared_ptr<torch::nn::Module>& module, const std::shared_p
 }
 
 void check_config(const LoraConfig& config) {
-  if (config.rank < 1) throw UsageError(lorikeet::str("--rank is ", config.rank, ", expected 1 or more"), "try --rank=4");
+  if (config.rank < 1)
+    throw UsageError(lorikeet::str("--rank is ", config.rank, ", expected 1 or more"), "try --rank=4");
   if (!(config.dropout >= 0 && config.dropout < 1)) {
     throw UsageError(lorikeet::str("--lora_dropout is ", config.dropout, ", expected at least 0 and less than 1"));
   }
@@ -92,8 +93,9 @@ LoraLayers inject_lora(torch::nn::Module& model, const LoraConfig& config, torch
   }
   for (size_t i = 0; i < used.size(); ++i) {
     if (used[i]) continue;
-    throw UsageError(lorikeet::str("target module '", config.targets[i], "' names no linear layer or convolution of this model"),
-                     "name the end of a layer's path, such as to_q or ff.net.2, or a pattern such as *.attn2.*");
+    throw UsageError(
+        lorikeet::str("target module '", config.targets[i], "' names no linear layer or convolution of this model"),
+        "name the end of a layer's path, such as to_q or ff.net.2, or a pattern such as *.attn2.*");
   }
   return layers;
 }
@@ -103,22 +105,26 @@ std::shared_ptr<LoraAdapter> attach_lora(torch::nn::Module& model, const std::st
   const auto modules = model.named_modules(std::string(), /*include_self=*/false);
   const auto* module = modules.find(path);
   const auto weight = module == nullptr ? torch::Tensor() : adaptable_weight(*module);
-  if (!weight.defined()) throw FormatError(lorikeet::str("the LoRA has weights for ", path, ", which is no layer of this model"));
+  if (!weight.defined())
+    throw FormatError(lorikeet::str("the LoRA has weights for ", path, ", which is no layer of this model"));
   const auto fits = [&](const torch::Tensor& a, const torch::Tensor& b) {
-    return a.dim() == weight.dim() && b.dim() == weight.dim() && a.size(0) == b.size(1) && b.size(0) == weight.size(0) &&
-           a.sizes().slice(1) == weight.sizes().slice(1) && b[0][0].numel() == 1;
+    return a.dim() == weight.dim() && b.dim() == weight.dim() && a.size(0) == b.size(1) &&
+           b.size(0) == weight.size(0) && a.sizes().slice(1) == weight.sizes().slice(1) && b[0][0].numel() == 1;
   };
+  const bool empty = down.numel() == 0 || up.numel() == 0;
   auto a = down, b = up;
-  if (weight.dim() == 4 && a.dim() == 2 && b.dim() == 2) {
+  if (empty) {
+    // Nothing to reshape; refused below.
+  } else if (weight.dim() == 4 && a.dim() == 2 && b.dim() == 2) {
     a = a.unsqueeze(-1).unsqueeze(-1);
     b = b.unsqueeze(-1).unsqueeze(-1);
   } else if (weight.dim() == 2 && a.dim() == 4 && b.dim() == 4 && a[0][0].numel() == 1 && b[0][0].numel() == 1) {
     a = a.flatten(1);
     b = b.flatten(1);
   }
-  if (a.numel() == 0 || b.numel() == 0 || !fits(a, b)) {
+  if (empty || !fits(a, b)) {
     throw FormatError(lorikeet::str("the LoRA's factors for ", path, " are ", down.sizes(), " and ", up.sizes(),
-                          ", which do not fit the layer's weight ", weight.sizes()),
+                                    ", which do not fit the layer's weight ", weight.sizes()),
                       "is the LoRA made for another base model?");
   }
   auto adapter = std::make_shared<LoraAdapter>();

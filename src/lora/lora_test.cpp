@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <filesystem>
 
 #include "core/errors.h"
@@ -178,6 +179,35 @@ TEST(LoraFile, RefusesWhatItCannotUse) {
   expect_refused({{"unet.to_z.lora.down.weight", down}, {"unet.to_z.lora.up.weight", up}}, "to_z");
   expect_refused({{"unet.to_q.lora_A.weight", down}, {"unet.to_q.lora_B.weight", up}}, "use_dora",
                  R"({"unet.use_dora": true})");
+  expect_refused({{q + ".down.weight", down}, {q + ".up.weight", up}, {"unet.to_q.lora_A.weight", down}},
+                 "two spellings");
+  expect_refused({{"unet.lora.down.weight", down}, {"unet.lora.up.weight", up}}, "neither Diffusers");
+}
+
+TEST(LoraFile, RefusesFactorsOfNoUse) {
+  const auto refused = [](const torch::Tensor& down, const torch::Tensor& up, const std::string& said) {
+    expect_refused({{"unet.to_q.lora.down.weight", down}, {"unet.to_q.lora.up.weight", up}}, said);
+  };
+  const auto down = torch::ones({2, 6}), up = torch::ones({4, 2});
+  refused(torch::zeros({0, 6}), torch::zeros({4, 0}), "do not fit");
+  refused(torch::zeros({2, 0, 1, 1}), torch::zeros({0, 2, 1, 1}), "do not fit");
+  refused(torch::zeros({2, 7}), up, "do not fit");
+  refused(down, torch::zeros({5, 2}), "do not fit");
+  refused(torch::ones({2, 6, 1, 1, 1}), torch::ones({4, 2, 1, 1, 1}), "2 or 4 dimensions");
+  refused(torch::ones({}), torch::ones({}), "2 or 4 dimensions");
+  refused(down.to(torch::kLong), up.to(torch::kLong), "floating-point");
+  refused(down.to(torch::kBool), up.to(torch::kBool), "floating-point");
+  refused(down * std::nan(""), up, "not finite");
+  refused(down, up / 0.0, "not finite");
+}
+
+TEST(LoraFile, RefusesAnAlphaThatIsNoNumber) {
+  const NamedTensors tensors = {{"unet.to_q.lora.down.weight", torch::ones({2, 6})},
+                                {"unet.to_q.lora.up.weight", torch::ones({4, 2})}};
+  expect_refused(tensors, "\"8\"", R"({"unet.lora_alpha": "8"})");
+  expect_refused(tensors, "[]", R"({"unet.alpha_pattern": {"to_q": []}})");
+  expect_refused(tensors, "no JSON object", R"({"unet.lora_alpha": 1e999})");
+  expect_refused(tensors, "no JSON object", "{");
   EXPECT_THROW(read_lora_file(temporary("nothing-here.safetensors")), FileError);
 }
 
