@@ -51,6 +51,19 @@ PictureRef DreamboothLoader::draw(bool is_class, int64_t example) {
   return {is_class, index, center_crop_ ? folder.center_crop(index) : folder.random_crop(index, generator_)};
 }
 
+bool DreamboothLoader::fits_folders(const PictureBatch& batch) {
+  const auto rows = static_cast<int64_t>(batch.size());
+  const int64_t instances = classes_ == nullptr ? rows : rows / 2;
+  if (instances < 1 || instances > batch_size_ || (classes_ != nullptr && rows != 2 * instances)) return false;
+  for (int64_t row = 0; row < rows; ++row) {
+    const auto& [is_class, index, crop] = batch[static_cast<size_t>(row)];
+    if (is_class != (row >= instances)) return false;
+    PictureFolder& folder = is_class ? *classes_ : instances_;
+    if (index < 0 || index >= folder.size() || !folder.holds(index, crop)) return false;
+  }
+  return true;
+}
+
 void DreamboothLoader::restore(State state) {
   const bool fits = static_cast<int64_t>(state.order.size()) == examples_ && state.position >= 0 &&
                     state.position <= examples_ &&
@@ -60,14 +73,9 @@ void DreamboothLoader::restore(State state) {
     throw FormatError(str("the checkpoint was made with ", state.order.size(), " examples, there are ", examples_, " now"),
                       "train with the same pictures, or start a new run");
   }
-  if (state.pending) {
-    for (const auto& picture : *state.pending) {
-      const PictureFolder* folder = picture.is_class ? classes_ : &instances_;
-      if (folder == nullptr || picture.index < 0 || picture.index >= folder->size()) {
-        throw FormatError("the checkpoint's next batch names a picture that is not there",
-                          "train with the same pictures, or start a new run");
-      }
-    }
+  if (state.pending && !fits_folders(*state.pending)) {
+    throw FormatError("the checkpoint's next batch names a picture, or a part of one, that is not there",
+                      "train with the same pictures, or start a new run");
   }
   order_ = std::move(state.order);
   position_ = state.position;

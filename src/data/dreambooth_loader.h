@@ -49,6 +49,7 @@ class DreamboothLoader {
 
  private:
   std::optional<PictureBatch> fetch();
+  bool fits_folders(const PictureBatch& batch);
   PictureRef draw(bool is_class, int64_t example);
 
   PictureFolder& instances_;

@@ -1,8 +1,13 @@
 #include "data/picture_folder.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
+#include <exception>
 #include <fstream>
+#include <map>
+#include <mutex>
+#include <thread>
 
 #include "core/errors.h"
 #include "core/text.h"
@@ -12,6 +17,8 @@ namespace lorikeet {
 namespace {
 
 constexpr size_t kCacheBytes = size_t{1} << 30;
+constexpr int64_t kMostThreads = 64;
+constexpr int64_t kLongestSide = 1 << 18;  // pixels after resizing; a sliver stretched further is no training picture
 
 std::string listed(const std::vector<std::string>& names) {
   std::string text;
@@ -36,7 +43,10 @@ PictureFolder::PictureFolder(const std::filesystem::path& folder, PictureTransfo
   for (std::filesystem::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
     entries.push_back(it->path());
   }
-  if (error) throw FileError(str("cannot read the picture folder ", folder.string(), ": ", error.message()));
+  if (error) {
+    throw FileError(str("cannot read the picture folder ", folder.string(), ": ", error.message()),
+                    "give a folder with JPEG, PNG or WebP pictures directly in it");
+  }
   std::sort(entries.begin(), entries.end());
   for (const auto& entry : entries) {
     if (std::filesystem::is_regular_file(entry, error) && looks_like_picture(entry)) {
@@ -53,26 +63,61 @@ PictureFolder::PictureFolder(const std::filesystem::path& folder, PictureTransfo
   cache_.resize(files_.size());
 }
 
-void PictureFolder::preload() {
-  for (int64_t i = 0; i < size(); ++i) resized(i);
+void PictureFolder::preload(int64_t threads) {
+  std::atomic<int64_t> next{0};
+  std::mutex mutex;
+  std::map<int64_t, std::exception_ptr> failures;
+  const auto work = [&] {
+    for (int64_t i = next++; i < size(); i = next++) {
+      try {
+        Image image = load(i);
+        std::lock_guard lock(mutex);
+        keep(i, std::move(image));
+      } catch (...) {
+        std::lock_guard lock(mutex);
+        failures.emplace(i, std::current_exception());
+      }
+    }
+  };
+  {
+    std::vector<std::jthread> helpers;
+    for (int64_t i = 1; i < std::min({threads, size(), kMostThreads}); ++i) helpers.emplace_back(work);
+    work();
+  }
+  if (!failures.empty()) std::rethrow_exception(failures.begin()->second);  // the first by name, whoever met it
 }
 
 const Image& PictureFolder::resized(int64_t index) {
-  auto& cached = cache_.at(static_cast<size_t>(index));
+  const auto& cached = cache_.at(static_cast<size_t>(index));
   if (cached.width > 0) return cached;
   if (index == scratch_index_) return scratch_;
+  return keep(index, load(index));
+}
+
+Image PictureFolder::load(int64_t index) const {
   Image image = read_image(files_[static_cast<size_t>(index)]);
   // torchvision's Resize(int): the shorter side gets the resolution, the longer one keeps the ratio, rounded down.
   const int64_t shorter = std::min(image.width, image.height), longer = std::max(image.width, image.height);
   const auto side = static_cast<int>(transform_.resolution);
-  const auto other = static_cast<int>(transform_.resolution * longer / shorter);
+  const int64_t stretched = transform_.resolution * longer / shorter;
+  if (stretched > kLongestSide) {
+    throw FormatError(str(files_[static_cast<size_t>(index)].string(), " is ", image.width, " x ", image.height,
+                          " pixels: with its shorter side resized to ", side, " its longer one would be ", stretched,
+                          ", at most ", kLongestSide, " expected"),
+                      "crop it, or take it out of the folder");
+  }
+  const auto other = static_cast<int>(stretched);
   const int width = image.width <= image.height ? side : other, height = image.width <= image.height ? other : side;
   if (image.width != width || image.height != height) {
     image = resize_image(image, width, height, transform_.interpolation);
   }
+  return image;
+}
+
+const Image& PictureFolder::keep(int64_t index, Image image) {
   if (cached_bytes_ + image.pixels.size() <= kCacheBytes) {
     cached_bytes_ += image.pixels.size();
-    return cached = std::move(image);
+    return cache_[static_cast<size_t>(index)] = std::move(image);
   }
   scratch_ = std::move(image);
   scratch_index_ = index;
@@ -98,6 +143,12 @@ Crop PictureFolder::random_crop(int64_t index, torch::Generator& generator) {
   const int64_t top = draw_integer(0, height - side + 1, generator);
   const int64_t left = draw_integer(0, width - side + 1, generator);
   return {top, left};
+}
+
+bool PictureFolder::holds(int64_t index, Crop crop) {
+  const auto [height, width] = resized_size(index);
+  return crop.top >= 0 && crop.left >= 0 && crop.top <= height - transform_.resolution &&
+         crop.left <= width - transform_.resolution;
 }
 
 torch::Tensor PictureFolder::pixels(int64_t index, Crop crop) {

@@ -36,9 +36,9 @@ class PictureFolder {
   /// Names of the entries that are no pictures.
   const std::vector<std::string>& skipped() const { return skipped_; }
 
-  /// Decodes all pictures now, so that a damaged one is found before the training starts.
+  /// Decodes all pictures now, on so many threads, so that a damaged one is found before the training starts.
   /// Throws FormatError naming the file.
-  void preload();
+  void preload(int64_t threads = 1);
 
   /// Height and width of picture `index` after resizing.
   std::pair<int64_t, int64_t> resized_size(int64_t index);
@@ -46,11 +46,15 @@ class PictureFolder {
   /// Drawn as torchvision's RandomCrop draws it: nothing when the picture is the square already, else two integers.
   Crop random_crop(int64_t index, torch::Generator& generator);
 
+  /// Whether the cut lies within the resized picture.
+  bool holds(int64_t index, Crop crop);
   /// The cut as a float tensor [3, resolution, resolution] in [-1, 1].
   torch::Tensor pixels(int64_t index, Crop crop);
 
  private:
   const Image& resized(int64_t index);
+  Image load(int64_t index) const;
+  const Image& keep(int64_t index, Image image);
 
   PictureTransform transform_;
   std::vector<std::filesystem::path> files_;

@@ -77,6 +77,18 @@ fs::path find_model_folder(const std::string& name_or_path, const std::optional<
   return resolve_model_folder(name_or_path, revision, variant);
 }
 
+fs::path find_tokenizer_folder(const std::string& name_or_path, const std::optional<std::string>& revision) {
+  std::error_code ignored;
+  if (fs::is_directory(name_or_path, ignored)) return name_or_path;
+  const std::string wanted = revision && !revision->empty() ? *revision : "main";
+  if (is_hub_id(name_or_path)) {
+    if (const auto snapshot = cached_snapshot(name_or_path, wanted)) return *snapshot;
+  }
+  throw HubError(str("the tokenizer \"", name_or_path, "\" is no folder here, and no Hub id in the cache ",
+                     hub_cache_folder().string(), " (revision ", wanted, ")"),
+                 "give the folder that holds vocab.json and merges.txt, or leave the option out");
+}
+
 std::shared_ptr<UNet2DConditionModel> load_unet(const fs::path& folder, const std::optional<std::string>& variant,
                                                 torch::ScalarType dtype) {
   return load_model<UNet2DConditionModel>(folder / "unet", "diffusion_pytorch_model", variant, dtype);

@@ -30,6 +30,10 @@ struct StableDiffusionComponents {
 std::filesystem::path find_model_folder(const std::string& name_or_path, const std::optional<std::string>& revision,
                                         const std::optional<std::string>& variant);
 
+/// The folder of a tokenizer that is named by its path or by a Hub id in the cache. Throws HubError for an id that is not.
+std::filesystem::path find_tokenizer_folder(const std::string& name_or_path,
+                                            const std::optional<std::string>& revision);
+
 /// Each reads one part of `folder` (unet/, vae/, text_encoder/, tokenizer/, scheduler/), frozen, on the CPU. They throw
 /// FileError for what is not there and FormatError for what is not as its class would have written it.
 std::shared_ptr<UNet2DConditionModel> load_unet(const std::filesystem::path& folder,

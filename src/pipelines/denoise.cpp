@@ -100,9 +100,9 @@ torch::Tensor predict(UNet2DConditionModel& unet, const torch::Tensor& input, co
   return rescale_guidance(guided, halves[1], request.guidance_rescale);
 }
 
-/// Which words did not fit, as they come back from their tokens.
-void warn_of_cut_text(const CLIPTokenizer& tokenizer, const std::string& text) {
-  const int64_t limit = tokenizer.model_max_length();
+}  // namespace
+
+void warn_of_cut_text(const CLIPTokenizer& tokenizer, const std::string& text, int64_t limit) {
   const auto ids = tokenizer.encode(text);
   if (static_cast<int64_t>(ids.size()) <= limit) return;
   const std::vector<int64_t> removed(ids.begin() + limit - 1, ids.end() - 1);
@@ -110,15 +110,13 @@ void warn_of_cut_text(const CLIPTokenizer& tokenizer, const std::string& text) {
                   " tokens that the text encoder can read; this was cut off: \"", tokenizer.decode(removed), "\""));
 }
 
-}  // namespace
-
 torch::Tensor encode_texts(const CLIPTokenizer& tokenizer, CLIPTextModel& text_encoder,
                            const std::vector<std::string>& texts, bool warn) {
   torch::NoGradGuard no_grad;
   std::vector<torch::Tensor> rows;
   for (const auto& text : texts) {
     rows.push_back(torch::tensor(tokenizer.encode_padded(text), torch::kLong));
-    if (warn) warn_of_cut_text(tokenizer, text);
+    if (warn) warn_of_cut_text(tokenizer, text, tokenizer.model_max_length());
   }
   return text_encoder.forward(torch::stack(rows).to(module_device(text_encoder)));
 }

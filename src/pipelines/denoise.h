@@ -36,6 +36,9 @@ struct PictureRequest {
   StepCallback callback;
 };
 
+/// Says in a warning which words of `text` do not fit into `limit` tokens, if any.
+void warn_of_cut_text(const CLIPTokenizer& tokenizer, const std::string& text, int64_t limit);
+
 /// Last hidden states [B, S, D] of the texts, padded or cut to the tokenizer's model_max_length. What is cut off is
 /// named in a warning, unless `warn` is false.
 torch::Tensor encode_texts(const CLIPTokenizer& tokenizer, CLIPTextModel& text_encoder,

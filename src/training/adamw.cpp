@@ -1,6 +1,7 @@
 #include "training/adamw.h"
 
 #include <cmath>
+#include <limits>
 
 #include "core/errors.h"
 #include "core/text.h"
@@ -20,6 +21,10 @@ void AdamW::step(double learning_rate) {
   ++state_.steps;
   const auto steps = static_cast<double>(state_.steps);
   const double correction1 = 1 - std::pow(options_.beta1, steps);
+  if (std::abs(learning_rate / correction1) > std::numeric_limits<float>::max()) {
+    throw NumericError(lorikeet::str("the learning rate ", learning_rate, " is more than a float can hold"),
+                       "try a lower --learning_rate");
+  }
   const double correction2 = std::sqrt(1 - std::pow(options_.beta2, steps));
   for (size_t i = 0; i < parameters_.size(); ++i) {
     auto& parameter = parameters_[i];
@@ -40,14 +45,14 @@ void AdamW::zero_grad() {
 void AdamW::restore(const State& state) {
   torch::NoGradGuard no_grad;
   if (state.first.size() != parameters_.size() || state.second.size() != parameters_.size()) {
-    throw FormatError(lorikeet::str("the checkpoint's optimizer has ", state.first.size(), " parameters, this run trains ",
-                          parameters_.size()),
+    throw FormatError(lorikeet::str("the checkpoint's optimizer has ", state.first.size(),
+                                    " parameters, this run trains ", parameters_.size()),
                       "resume with the options the run was started with");
   }
   for (size_t i = 0; i < parameters_.size(); ++i) {
     if (state.first[i].sizes() != parameters_[i].sizes() || state.second[i].sizes() != parameters_[i].sizes()) {
       throw FormatError(lorikeet::str("the checkpoint's optimizer has a moment of shape ", state.first[i].sizes(),
-                            " where this run trains ", parameters_[i].sizes()),
+                                      " where this run trains ", parameters_[i].sizes()),
                         "resume with the --rank and target modules the run was started with");
     }
     state_.first[i].copy_(state.first[i]);

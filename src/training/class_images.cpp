@@ -44,7 +44,10 @@ void generate_class_images(const std::filesystem::path& model_folder, const Trai
   const std::filesystem::path folder = *options.class_data_dir;
   std::error_code error;
   std::filesystem::create_directories(folder, error);
-  if (error) throw FileError(str("cannot create --class_data_dir ", folder.string(), ": ", error.message()));
+  if (error) {
+    throw FileError(str("cannot create --class_data_dir ", folder.string(), ": ", error.message()),
+                    "name a folder that you may write to");
+  }
   const int64_t present = count_class_entries(folder), missing = options.num_class_images - present;
   if (missing <= 0) return;
 

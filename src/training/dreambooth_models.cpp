@@ -6,6 +6,7 @@
 #include "core/text.h"
 #include "engine/device.h"
 #include "engine/random.h"
+#include "pipelines/denoise.h"
 #include "schedulers/make_scheduler.h"
 
 namespace lorikeet {
@@ -28,11 +29,27 @@ LoraLayers inject(torch::nn::Module& model, const std::vector<std::string>& targ
   return layers;
 }
 
+void check_prompts(const DreamboothModels& models, const TrainDreamboothOptions& options) {
+  const auto& tokenizer = *models.parts.tokenizer;
+  const int64_t length = options.tokenizer_max_length.value_or(tokenizer.model_max_length());
+  const int64_t most = models.parts.text_encoder->config().max_position_embeddings;
+  if (length > most) {
+    throw UsageError(str(options.tokenizer_max_length ? "--tokenizer_max_length" : "the tokenizer's length", " is ",
+                         length, ", but the text encoder takes at most ", most, " tokens"),
+                     str("give --tokenizer_max_length=", most));
+  }
+  warn_of_cut_text(tokenizer, options.instance_prompt, length);
+  if (options.with_prior_preservation) warn_of_cut_text(tokenizer, *options.class_prompt, length);
+}
+
 }  // namespace
 
 TrainingPrecision choose_precision(const TrainDreamboothOptions& options) {
   TrainingPrecision precision;
   precision.device = choose_device(options.device);
+  if (precision.device.is_cuda() && options.local_rank > 0) {
+    precision.device = choose_device(str("cuda:", options.local_rank));
+  }
   validate_for_device(options, precision.device.is_cpu());
   precision.weights = parse_dtype(options.mixed_precision.value_or("no"), precision.device);
   const bool mixed = precision.weights != torch::kFloat;
@@ -62,10 +79,15 @@ DreamboothModels load_dreambooth_models(const std::filesystem::path& folder, con
   check_model_index(folder);
   DreamboothModels models;
   auto& parts = models.parts;
-  parts.tokenizer = load_tokenizer(folder);
-  if (options.tokenizer_name) *parts.tokenizer = CLIPTokenizer::from_folder(*options.tokenizer_name);
+  if (options.tokenizer_name) {
+    const auto tokenizer = find_tokenizer_folder(*options.tokenizer_name, options.revision);
+    parts.tokenizer = std::make_shared<CLIPTokenizer>(CLIPTokenizer::from_folder(tokenizer));
+  } else {
+    parts.tokenizer = load_tokenizer(folder);
+  }
   parts.scheduler_config = load_scheduler_config(folder);
   parts.text_encoder = load_text_encoder(folder, options.variant, precision.weights);
+  check_prompts(models, options);
   parts.vae = load_vae(folder, options.variant, precision.weights);
   parts.unet = load_unet(folder, options.variant, precision.weights);
   models.noise_scheduler = make_scheduler("ddpm", parts.scheduler_config);

@@ -31,7 +31,8 @@ LrSchedule::LrSchedule(LrScheduleOptions options) : options_(std::move(options))
   }
   if (options_.name == "polynomial" && options_.base <= kPolynomialEnd) {
     throw UsageError(str("--learning_rate is ", options_.base, ", but --lr_scheduler=polynomial ends at ",
-                         kPolynomialEnd, " and must start above it"));
+                         kPolynomialEnd, " and must start above it"),
+                     "give a higher --learning_rate, or another --lr_scheduler");
   }
 }
 

@@ -11,16 +11,44 @@ namespace lorikeet {
 namespace {
 
 constexpr int64_t kFormatVersion = 1;
+constexpr uint64_t kLargestCount = uint64_t{1} << 53;
+constexpr const char* kOtherCheckpoint = "resume from another checkpoint";
+
+/// A damaged value may be megabytes long.
+std::string shortened(const std::string& text) { return text.size() <= 60 ? text : text.substr(0, 60) + "..."; }
 
 /// Options that a resumed run may be given differently: they change no number of the steps to come.
 const std::set<std::string>& free_options() {
-  static const std::set<std::string> names = {
-      "pretrained_model_name_or_path", "revision", "cache_dir", "tokenizer_name", "instance_data_dir", "class_data_dir",
-      "output_dir", "logging_dir", "report_to", "checkpointing_steps", "checkpoints_total_limit",
-      "resume_from_checkpoint", "max_train_steps", "num_train_epochs", "validation_prompt", "num_validation_images",
-      "validation_epochs", "push_to_hub", "hub_token", "hub_model_id", "dataloader_num_workers", "local_rank", "device",
-      "pre_compute_text_embeddings", "gradient_checkpointing", "sample_batch_size", "prior_generation_precision",
-      "enable_xformers_memory_efficient_attention", "config", "dry_run"};
+  static const std::set<std::string> names = {"pretrained_model_name_or_path",
+                                              "revision",
+                                              "cache_dir",
+                                              "tokenizer_name",
+                                              "instance_data_dir",
+                                              "class_data_dir",
+                                              "output_dir",
+                                              "logging_dir",
+                                              "report_to",
+                                              "checkpointing_steps",
+                                              "checkpoints_total_limit",
+                                              "resume_from_checkpoint",
+                                              "max_train_steps",
+                                              "num_train_epochs",
+                                              "validation_prompt",
+                                              "num_validation_images",
+                                              "validation_epochs",
+                                              "push_to_hub",
+                                              "hub_token",
+                                              "hub_model_id",
+                                              "dataloader_num_workers",
+                                              "local_rank",
+                                              "device",
+                                              "pre_compute_text_embeddings",
+                                              "gradient_checkpointing",
+                                              "sample_batch_size",
+                                              "prior_generation_precision",
+                                              "enable_xformers_memory_efficient_attention",
+                                              "config",
+                                              "dry_run"};
   return names;
 }
 
@@ -32,19 +60,29 @@ nlohmann::json options_json(const TrainDreamboothOptions& options) {
 void check_options(const nlohmann::json& then, const nlohmann::json& now) {
   for (const auto& [name, value] : now.items()) {
     if (free_options().contains(name) || !then.contains(name) || then[name] == value) continue;
-    throw UsageError(lorikeet::str("the checkpoint was made with --", name, "=", then[name].dump(), ", now it is ", value.dump(),
-                         ": the run would not go on as it began"),
+    throw UsageError(lorikeet::str("the checkpoint was made with --", name, "=", then[name].dump(), ", now it is ",
+                                   value.dump(), ": the run would not go on as it began"),
                      "give the same value, or start a new run in another --output_dir");
   }
 }
 
+/// nlohmann::json would turn 1e300 and true into some whole number without a word.
+int64_t as_count(const nlohmann::json& value, const char* name) {
+  if (value.is_number_unsigned() && value.get<uint64_t>() <= kLargestCount) return value.get<int64_t>();
+  throw FormatError(lorikeet::str("the checkpoint's state.json: ", name, " is ", shortened(value.dump()),
+                                  ", a whole number of at least 0 expected"),
+                    kOtherCheckpoint);
+}
+
+int64_t count_at(const nlohmann::json& json, const char* name) { return as_count(json.at(name), name); }
+
 nlohmann::json to_json(const PictureRef& picture) {
-  return {{"class", picture.is_class}, {"index", picture.index}, {"top", picture.crop.top}, {"left", picture.crop.left}};
+  return {
+      {"class", picture.is_class}, {"index", picture.index}, {"top", picture.crop.top}, {"left", picture.crop.left}};
 }
 
 PictureRef picture_from_json(const nlohmann::json& json) {
-  return {json.at("class").get<bool>(), json.at("index").get<int64_t>(),
-          Crop{json.at("top").get<int64_t>(), json.at("left").get<int64_t>()}};
+  return {json.at("class").get<bool>(), count_at(json, "index"), Crop{count_at(json, "top"), count_at(json, "left")}};
 }
 
 nlohmann::json to_json(const DreamboothLoader::State& state) {
@@ -57,8 +95,8 @@ nlohmann::json to_json(const DreamboothLoader::State& state) {
 
 DreamboothLoader::State loader_from_json(const nlohmann::json& json) {
   DreamboothLoader::State state;
-  state.order = json.at("order").get<std::vector<int64_t>>();
-  state.position = json.at("position").get<int64_t>();
+  for (const auto& example : json.at("order")) state.order.push_back(as_count(example, "order"));
+  state.position = count_at(json, "position");
   if (json.at("pending").is_null()) return state;
   state.pending.emplace();
   for (const auto& picture : json.at("pending")) state.pending->push_back(picture_from_json(picture));
@@ -85,7 +123,8 @@ class TensorsByName {
   const torch::Tensor& at(const std::string& name) const {
     const auto found = tensors_.find(name);
     if (found == tensors_.end()) {
-      throw FormatError(lorikeet::str("the checkpoint has no tensor ", name), "resume with the options the run was started with");
+      throw FormatError(lorikeet::str("the checkpoint has no tensor ", name),
+                        "resume with the options the run was started with");
     }
     return found->second;
   }
@@ -94,13 +133,18 @@ class TensorsByName {
   std::map<std::string, torch::Tensor> tensors_;
 };
 
+void check_like(const torch::Tensor& saved, const torch::Tensor& wanted, const std::string& name) {
+  if (saved.sizes() == wanted.sizes() && saved.scalar_type() == wanted.scalar_type()) return;
+  throw FormatError(lorikeet::str("the checkpoint's ", name, " is ", saved.scalar_type(), " ", saved.sizes(),
+                                  ", this run's ", wanted.scalar_type(), " ", wanted.sizes()),
+                    "resume with the options the run was started with");
+}
+
 void restore_factors(const DreamboothModels& models, const TensorsByName& tensors) {
   torch::NoGradGuard no_grad;
   for (auto& [name, factor] : named_factors(models)) {
     const auto& saved = tensors.at("lora." + name);
-    if (saved.sizes() != factor.sizes()) {
-      throw FormatError(lorikeet::str("the checkpoint's ", name, " has shape ", saved.sizes(), ", this run's ", factor.sizes()));
-    }
+    check_like(saved, factor, "lora." + name);
     factor.copy_(saved);
   }
 }
@@ -136,32 +180,37 @@ CheckpointState save_run(const RunParts& run) {
 void restore_run(const RunParts& run, const CheckpointState& state) {
   try {
     const auto& values = state.values;
-    if (values.at("format").get<int64_t>() != kFormatVersion) {
-      throw FormatError(lorikeet::str("the checkpoint has format ", values.at("format").dump(), ", expected ", kFormatVersion),
-                        "resume with the version of lorikeet that wrote it");
+    if (count_at(values, "format") != kFormatVersion) {
+      throw FormatError(
+          lorikeet::str("the checkpoint has format ", values.at("format").dump(), ", expected ", kFormatVersion),
+          "resume with the version of lorikeet that wrote it");
+    }
+    if (!values.at("options").is_object()) {
+      throw FormatError("the checkpoint's state.json: options is no JSON object", kOtherCheckpoint);
     }
     check_options(values.at("options"), options_json(run.options));
     const TensorsByName tensors(state.tensors);
     restore_factors(run.models, tensors);
     AdamW::State moments;
-    moments.steps = values.at("optimizer_steps").get<int64_t>();
+    moments.steps = count_at(values, "optimizer_steps");
     for (const auto& [name, factor] : named_factors(run.models)) {
       moments.first.push_back(tensors.at("adamw.first." + name));
       moments.second.push_back(tensors.at("adamw.second." + name));
+      check_like(moments.first.back(), factor, "adamw.first." + name);
+      check_like(moments.second.back(), factor, "adamw.second." + name);
     }
     run.optimizer.restore(moments);
     run.loader.restore(loader_from_json(values.at("loader")));
     if (run.scaler != nullptr) {
       run.scaler->restore(values.at("scaler").at("scale").get<double>(),
-                          values.at("scaler").at("growth_tracker").get<int64_t>());
+                          count_at(values.at("scaler"), "growth_tracker"));
     }
     set_generator_state(run.generators.cpu, tensors.at("generator.cpu"));
     set_generator_state(run.generators.device, tensors.at("generator.device"));
-    run.position = {values.at("step").get<int64_t>(), values.at("lr_steps").get<int64_t>(),
-                    values.at("epoch").get<int64_t>(), values.at("in_epoch").get<bool>()};
+    run.position = {count_at(values, "step"), count_at(values, "lr_steps"), count_at(values, "epoch"),
+                    values.at("in_epoch").get<bool>()};
   } catch (const nlohmann::json::exception& error) {
-    throw FormatError(lorikeet::str("the checkpoint's state.json is incomplete: ", error.what()),
-                      "resume from another checkpoint");
+    throw FormatError(lorikeet::str("the checkpoint's state.json is damaged: ", error.what()), kOtherCheckpoint);
   } catch (const c10::Error& error) {
     throw FormatError(lorikeet::str("the checkpoint does not fit this machine: ", error.what_without_backtrace()),
                       "resume on the kind of device it was made on");

@@ -36,6 +36,8 @@ class DreamboothRun {
  private:
   void open_pictures(bool dry);
   void count_steps();
+  void check_output() const;
+  void check_weights() const;
   void resume();
   bool train_epoch();  // false when the run is over
   StepReport micro_step(const PictureBatch& batch, bool sync);
@@ -85,19 +87,20 @@ DreamboothRun::DreamboothRun(const TrainDreamboothOptions& options, TrainingObse
   loader_.emplace(*instances_, classes_ ? &*classes_ : nullptr, options.train_batch_size, options.center_crop,
                   generators_.cpu);
   count_steps();
+  check_output();
 }
 
 void DreamboothRun::open_pictures(bool dry) {
   const PictureTransform transform{options_.resolution, parse_interpolation(options_.image_interpolation_mode)};
   instances_.emplace(options_.instance_data_dir, transform);
-  instances_->preload();
+  instances_->preload(options_.dataloader_num_workers);
   if (!options_.with_prior_preservation) return;
   const int64_t present = count_class_entries(*options_.class_data_dir);
   class_images_to_generate_ = std::max<int64_t>(0, options_.num_class_images - present);
   if (!dry) generate_class_images(model_folder_, options_, precision_, generators_, observer_);
   if (dry && class_images_to_generate_ > 0) return;
   classes_.emplace(*options_.class_data_dir, transform, options_.num_class_images);
-  classes_->preload();
+  classes_->preload(options_.dataloader_num_workers);
 }
 
 void DreamboothRun::count_steps() {
@@ -107,6 +110,32 @@ void DreamboothRun::count_steps() {
   epochs_ = (steps_ + per_epoch - 1) / per_epoch;
   base_rate_ = options_.learning_rate;
   if (options_.scale_lr) base_rate_ *= static_cast<double>(group * options_.train_batch_size);
+  schedule_.emplace(LrScheduleOptions{options_.lr_scheduler, base_rate_, options_.lr_warmup_steps, steps_,
+                                      options_.lr_num_cycles, options_.lr_power});
+}
+
+/// What can be told before the work: that a file is where a folder has to be.
+void DreamboothRun::check_output() const {
+  std::error_code error;
+  for (auto folder = output_; !folder.empty(); folder = folder.parent_path()) {
+    if (fs::is_directory(folder, error)) return;
+    if (fs::exists(folder, error)) {
+      throw FileError(str("cannot create --output_dir ", output_.string(), ": ", folder.string(), " is a file"),
+                      "name another folder, or move the file");
+    }
+    if (folder == folder.parent_path()) return;
+  }
+}
+
+/// A last step may have left numbers that no later loss gets to see.
+void DreamboothRun::check_weights() const {
+  torch::NoGradGuard no_grad;
+  for (const auto& parameter : parameters_) {
+    if (parameter.isfinite().all().item<bool>()) continue;
+    throw NumericError(str("the LoRA holds numbers that are not finite after step ", position_.step,
+                           ", so it is not saved; checkpoints already written stay"),
+                       "try a lower --learning_rate");
+  }
 }
 
 TrainingPlan DreamboothRun::plan() const {
@@ -133,11 +162,12 @@ TrainingPlan DreamboothRun::plan() const {
 TrainResult DreamboothRun::train() {
   std::error_code error;
   fs::create_directories(output_, error);
-  if (error) throw FileError(str("cannot create --output_dir ", output_.string(), ": ", error.message()));
+  if (error) {
+    throw FileError(str("cannot create --output_dir ", output_.string(), ": ", error.message()),
+                    "name a folder that you may write to");
+  }
   optimizer_.emplace(parameters_, AdamWOptions{options_.adam_beta1, options_.adam_beta2, options_.adam_weight_decay,
                                                options_.adam_epsilon});
-  schedule_.emplace(LrScheduleOptions{options_.lr_scheduler, base_rate_, options_.lr_warmup_steps, steps_,
-                                      options_.lr_num_cycles, options_.lr_power});
   if (precision_.scales_loss) scaler_.emplace(precision_.device);
   loss_.emplace(*models_, options_, precision_, generators_, *instances_, classes_ ? &*classes_ : nullptr);
   validator_.emplace(*models_, options_, precision_);
@@ -167,8 +197,8 @@ void DreamboothRun::resume() {
     log_info(str("There is no checkpoint in ", output_.string(), " yet: a new run starts."));
     return;
   }
-  restore_run(parts(), read_checkpoint(*folder));
   log_info(str("Resuming from ", folder->string(), "."));
+  restore_run(parts(), read_checkpoint(*folder));
 }
 
 bool DreamboothRun::train_epoch() {
@@ -210,7 +240,7 @@ StepReport DreamboothRun::micro_step(const PictureBatch& batch, bool sync) {
   report.loss = loss.item<double>();
   if (!std::isfinite(report.loss)) {
     throw NumericError(str("the loss of step ", position_.step + 1, " is ", report.loss,
-                           "; checkpoints already written are good"),
+                           "; checkpoints already written stay"),
                        "try a lower --learning_rate, or train without --mixed_precision=fp16");
   }
   const auto share = loss / options_.gradient_accumulation_steps;
@@ -239,7 +269,7 @@ bool DreamboothRun::optimizer_step() {
   const auto norm = clip_gradient_norm(parameters_, options_.max_grad_norm);
   if (!scaler_ && !std::isfinite(norm.item<double>())) {
     throw NumericError(str("the gradient's norm at step ", position_.step + 1, " is ", norm.item<double>(),
-                           "; checkpoints already written are good"),
+                           "; checkpoints already written stay"),
                        "try a lower --learning_rate");
   }
   if (finite) {
@@ -252,6 +282,7 @@ bool DreamboothRun::optimizer_step() {
 }
 
 void DreamboothRun::checkpoint() {
+  check_weights();
   write_checkpoint(output_, position_.step, save_run(parts()), [&](const fs::path& folder) {
     write_lora_file(folder / kLoraFileName, models_->unet_lora, models_->text_lora);
   });
@@ -260,6 +291,7 @@ void DreamboothRun::checkpoint() {
 }
 
 void DreamboothRun::validate(const std::string& tag, int64_t steps) {
+  if (options_.num_validation_images == 0) return;
   const auto images = validator_->draw(steps, observer_);
   const bool is_final = tag == "test";
   const auto folder = output_ / "validation" / (is_final ? std::string("final") : str("step-", position_.step));
@@ -268,10 +300,11 @@ void DreamboothRun::validate(const std::string& tag, int64_t steps) {
 }
 
 void DreamboothRun::finish() {
+  check_weights();
   result_.lora_file = output_ / kLoraFileName;
   write_lora_file(result_.lora_file, models_->unet_lora, models_->text_lora);
   result_.steps = position_.step;
-  if (options_.validation_prompt && options_.num_validation_images > 0) validate("test", kFinalSteps);
+  if (options_.validation_prompt) validate("test", kFinalSteps);
   trackers_->finish();
   result_.peak_memory = peak_memory_bytes(precision_.device);
 }

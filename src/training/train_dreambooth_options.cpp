@@ -1,5 +1,6 @@
 #include "training/train_dreambooth_options.h"
 
+#include <cctype>
 #include <cstdlib>
 
 #include "core/errors.h"
@@ -34,7 +35,7 @@ void add_data(OptionList& list, TrainDreamboothOptions& o) {
   list.add("image_interpolation_mode", &o.image_interpolation_mode, "The filter pictures are resized with.")
       .choices({"bicubic", "bilinear", "box", "hamming", "lanczos", "nearest", "nearest_exact"});
   list.add("dataloader_num_workers", &o.dataloader_num_workers,
-           "Threads that prepare pictures ahead; 0 does it in between steps. The numbers drawn do not depend on it.")
+           "Threads that decode the pictures before the first step. The numbers drawn do not depend on it.")
       .at_least(0);
   list.add("tokenizer_max_length", &o.tokenizer_max_length,
            "Tokens a prompt is padded or cut to; unset takes the tokenizer's own length.")
@@ -192,6 +193,13 @@ int64_t environment_number(const char* name, int64_t fallback) {
   return value;
 }
 
+/// Yes and no as accelerate reads them.
+bool environment_flag(const char* name) {
+  auto text = environment(name).value_or("no");
+  for (char& c : text) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return text == "1" || text == "true" || text == "yes" || text == "y" || text == "t" || text == "on";
+}
+
 void refuse_what_comes_later(const TrainDreamboothOptions& o) {
   if (o.report_to == "wandb" && o.hub_token) {
     throw UsageError("--report_to=wandb cannot be used with --hub_token: the token would be stored in the run's record",
@@ -257,7 +265,13 @@ void apply_environment(TrainDreamboothOptions& options) {
   }
   const int64_t rank = environment_number("LOCAL_RANK", -1);
   if (rank != -1) options.local_rank = rank;
-  if (options.device == "auto" && environment("ACCELERATE_USE_CPU").value_or("") == "true") options.device = "cpu";
+  if (options.device == "auto" && environment_flag("ACCELERATE_USE_CPU")) options.device = "cpu";
+  if (const int64_t group = environment_number("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", 1);
+      group != 1 && group != options.gradient_accumulation_steps) {
+    throw UsageError(str("the environment's ACCELERATE_GRADIENT_ACCUMULATION_STEPS is ", group,
+                         ", but --gradient_accumulation_steps is ", options.gradient_accumulation_steps),
+                     str("give --gradient_accumulation_steps=", group, ", or unset the variable"));
+  }
   if (options.mixed_precision) return;
   if (const auto precision = environment("ACCELERATE_MIXED_PRECISION")) {
     if (*precision != "no" && *precision != "fp16" && *precision != "bf16") {
@@ -307,6 +321,10 @@ std::vector<std::string> warnings(const TrainDreamboothOptions& options) {
   if (options.hub_model_id) notes.push_back("--hub_model_id has no effect without --push_to_hub");
   if (options.enable_xformers_memory_efficient_attention) {
     notes.push_back("--enable_xformers_memory_efficient_attention: attention here is memory-efficient anyway");
+  }
+  if (!options.train_text_encoder &&
+      options.text_encoder_target_modules != TrainDreamboothOptions{}.text_encoder_target_modules) {
+    notes.push_back("--text_encoder_target_modules has no effect without --train_text_encoder");
   }
   if (options.lr_scheduler == "constant" && options.lr_warmup_steps > 0 &&
       options.lr_warmup_steps != TrainDreamboothOptions{}.lr_warmup_steps) {

@@ -107,7 +107,8 @@ struct TrainDreamboothOptions {
 OptionList fields(TrainDreamboothOptions& options);
 
 /// Takes over what `accelerate launch` says in the environment: ACCELERATE_MIXED_PRECISION where `mixed_precision` is
-/// unset, ACCELERATE_USE_CPU where `device` is "auto", LOCAL_RANK always. Throws UsageError for WORLD_SIZE > 1.
+/// unset, ACCELERATE_USE_CPU where `device` is "auto", LOCAL_RANK always. Throws UsageError for WORLD_SIZE > 1, and for
+/// ACCELERATE_GRADIENT_ACCUMULATION_STEPS that contradict `gradient_accumulation_steps`.
 void apply_environment(TrainDreamboothOptions& options);
 
 /// Checks every option by itself and with the others, without looking at files or devices. Throws UsageError.

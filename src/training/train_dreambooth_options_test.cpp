@@ -41,7 +41,8 @@ std::string refusal(const Change& change) {
 class Environment {
  public:
   Environment() {
-    for (const char* name : {"LOCAL_RANK", "WORLD_SIZE", "ACCELERATE_MIXED_PRECISION", "ACCELERATE_USE_CPU"}) {
+    for (const char* name : {"LOCAL_RANK", "WORLD_SIZE", "ACCELERATE_MIXED_PRECISION", "ACCELERATE_USE_CPU",
+                             "ACCELERATE_GRADIENT_ACCUMULATION_STEPS"}) {
       const char* value = std::getenv(name);
       before_[name] = value == nullptr ? std::nullopt : std::optional<std::string>(value);
       ::unsetenv(name);
@@ -192,7 +193,9 @@ TEST(TrainDreamboothOptions, WarnAboutWhatHasNoEffect) {
   options.class_prompt = "a dog";
   options.hub_model_id = "me/dog";
   options.lr_warmup_steps = 10;
-  EXPECT_EQ(warnings(options).size(), 4);
+  options.text_encoder_target_modules = {"q_proj"};
+  EXPECT_EQ(warnings(options).size(), 5);
+  options.train_text_encoder = true;
   options.with_prior_preservation = true;
   options.lr_scheduler = "cosine";
   EXPECT_EQ(warnings(options), (TextList{"--hub_model_id has no effect without --push_to_hub"}));
@@ -208,7 +211,7 @@ TEST(TrainDreamboothOptions, FollowAccelerateLaunch) {
   environment.set("LOCAL_RANK", "0");
   environment.set("WORLD_SIZE", "1");
   environment.set("ACCELERATE_MIXED_PRECISION", "bf16");
-  environment.set("ACCELERATE_USE_CPU", "true");
+  environment.set("ACCELERATE_USE_CPU", "True");  // as accelerate launch spells it
   apply_environment(options);
   EXPECT_EQ(options.mixed_precision, "bf16");
   EXPECT_EQ(options.local_rank, 0);
@@ -219,6 +222,20 @@ TEST(TrainDreamboothOptions, FollowAccelerateLaunch) {
   apply_environment(options);
   EXPECT_EQ(options.mixed_precision, "no") << "the flag goes before the environment";
   EXPECT_EQ(options.device, "cuda");
+
+  options.device = "auto";
+  environment.set("ACCELERATE_USE_CPU", "False");
+  apply_environment(options);
+  EXPECT_EQ(options.device, "auto");
+}
+
+TEST(TrainDreamboothOptions, RefuseAnotherAccumulationInTheEnvironment) {
+  Environment environment;
+  TrainDreamboothOptions options;
+  environment.set("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4");
+  EXPECT_THROW(apply_environment(options), UsageError);
+  options.gradient_accumulation_steps = 4;
+  EXPECT_NO_THROW(apply_environment(options));
 }
 
 TEST(TrainDreamboothOptions, RefuseABadEnvironment) {

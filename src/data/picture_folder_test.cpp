@@ -1,0 +1,168 @@
+#include "data/picture_folder.h"
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "core/atomic_file.h"
+#include "core/errors.h"
+#include "data/data_test_support.h"
+#include "engine/random.h"
+
+namespace lorikeet {
+namespace {
+
+namespace fs = std::filesystem;
+
+const PictureTransform kSide64{64, Interpolation::kLanczos};
+
+TEST(PictureFolder, TakesPicturesInOrderOfTheirNamesAndTellsTheRest) {
+  const TemporaryFolder folder;
+  for (const char* name : {"b.png", "a10.jpg", "a9.webp", "B.png", "c.png"}) write_image(folder / name, noise(64, 64));
+  fs::rename(folder / "c.png", folder / "picture-without-an-ending");
+  std::ofstream(folder / "notes.png") << "no picture, whatever its name says";
+  std::ofstream(folder / "empty.jpg").flush();
+  fs::create_directory(folder / "folder.png");
+  fs::create_symlink(folder / "gone", folder / "dangling.png");
+  const PictureFolder pictures(folder.path(), kSide64);
+  std::vector<std::string> names;
+  for (const auto& file : pictures.files()) names.push_back(file.filename());
+  EXPECT_EQ(names, (std::vector<std::string>{"B.png", "a10.jpg", "a9.webp", "b.png", "picture-without-an-ending"}));
+  EXPECT_EQ(pictures.skipped(), (std::vector<std::string>{"dangling.png", "empty.jpg", "folder.png", "notes.png"}));
+}
+
+TEST(PictureFolder, TakesTheFirstUpToALimit) {
+  const TemporaryFolder folder;
+  for (const char* name : {"2.png", "0.png", "1.png"}) write_image(folder / name, noise(64, 64));
+  const PictureFolder pictures(folder.path(), kSide64, 2);
+  ASSERT_EQ(pictures.size(), 2);
+  EXPECT_EQ(pictures.files()[1].filename(), "1.png");
+  EXPECT_TRUE(pictures.skipped().empty());
+  EXPECT_EQ(PictureFolder(folder.path(), kSide64, 9).size(), 3);
+}
+
+std::string refusal(const fs::path& folder) {
+  try {
+    PictureFolder(folder, kSide64).preload();
+  } catch (const Error& error) {
+    EXPECT_FALSE(error.hint().empty());
+    return error.what();
+  }
+  return "";
+}
+
+TEST(PictureFolder, RefusesFoldersWithoutPictures) {
+  const TemporaryFolder folder;
+  EXPECT_NE(refusal(folder / "none").find("No such file"), std::string::npos);
+  EXPECT_NE(refusal(folder.path()).find("it is empty"), std::string::npos);
+  for (int i = 0; i < 7; ++i) std::ofstream(folder / std::to_string(i)) << "text";
+  EXPECT_NE(refusal(folder.path()).find("only 0, 1, 2, 3, 4 and 2 more"), std::string::npos) << refusal(folder.path());
+}
+
+TEST(PictureFolder, NamesADamagedPictureWhenPreloading) {
+  const TemporaryFolder folder;
+  write_image(folder / "good.jpg", noise(80, 70));
+  const auto bytes = read_file(folder / "good.jpg");
+  write_file_atomically(folder / "half.jpg", bytes.substr(0, bytes.size() / 2));
+  EXPECT_NE(refusal(folder.path()).find("half.jpg"), std::string::npos);
+}
+
+TEST(PictureFolder, NamesASliverThatWouldBeStretchedBeyondMeasure) {
+  const TemporaryFolder folder;
+  write_image(folder / "sliver.png", noise(1, 4097));
+  EXPECT_NE(refusal(folder.path()).find("sliver.png is 1 x 4097"), std::string::npos);
+  write_image(folder / "sliver.png", noise(1, 4096));
+  EXPECT_EQ(refusal(folder.path()), "");
+}
+
+TEST(PictureFolder, ResizesTheShorterSideAndRoundsTheLongerOneDown) {
+  const TemporaryFolder folder;
+  write_image(folder / "0.png", noise(100, 70));
+  write_image(folder / "1.png", noise(70, 71));
+  write_image(folder / "2.png", noise(64, 64));
+  write_image(folder / "3.png", noise(20, 50));
+  PictureFolder pictures(folder.path(), kSide64);
+  EXPECT_EQ(pictures.resized_size(0), (std::pair<int64_t, int64_t>{64, 91}));
+  EXPECT_EQ(pictures.resized_size(1), (std::pair<int64_t, int64_t>{64, 64}));
+  EXPECT_EQ(pictures.resized_size(2), (std::pair<int64_t, int64_t>{64, 64}));
+  EXPECT_EQ(pictures.resized_size(3), (std::pair<int64_t, int64_t>{160, 64}));
+}
+
+TEST(PictureFolder, TurnsPicturesAsTheirExifSays) {
+  const TemporaryFolder folder;
+  // Orientation 6: to be turned clockwise for viewing. An APP1 segment behind the JPEG's first two bytes.
+  const std::string tiff("II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0", 26);
+  const std::string segment = std::string(
+                                  "\xff\xe1\0\x22"
+                                  "Exif\0\0",
+                                  10) +
+                              tiff;
+  write_image(folder / "plain.jpg", noise(128, 64));
+  const auto bytes = read_file(folder / "plain.jpg");
+  write_file_atomically(folder / "turned.jpg", bytes.substr(0, 2) + segment + bytes.substr(2));
+  PictureFolder pictures(folder.path(), kSide64);
+  EXPECT_EQ(pictures.resized_size(0), (std::pair<int64_t, int64_t>{64, 128}));
+  ASSERT_EQ(pictures.resized_size(1), (std::pair<int64_t, int64_t>{128, 64}));
+  EXPECT_TRUE(torch::equal(pictures.pixels(0, {0, 64}).rot90(-1, {1, 2}), pictures.pixels(1, {64, 0})));
+}
+
+TEST(PictureFolder, RandomCropDrawsNothingForASquareAndTwoIntegersOtherwise) {
+  const TemporaryFolder folder;
+  write_image(folder / "square.png", noise(90, 90));
+  write_image(folder / "tall.png", noise(64, 100));
+  PictureFolder pictures(folder.path(), kSide64);
+  auto generator = make_generator(5), witness = make_generator(5);
+  EXPECT_EQ(pictures.random_crop(0, generator), Crop{});
+  EXPECT_TRUE(torch::equal(generator_state(generator), generator_state(witness)));
+  const Crop crop = pictures.random_crop(1, generator);
+  EXPECT_EQ(crop.top, draw_integer(0, 37, witness));
+  EXPECT_EQ(crop.left, draw_integer(0, 1, witness));
+  EXPECT_TRUE(torch::equal(generator_state(generator), generator_state(witness)));
+}
+
+TEST(PictureFolder, HoldsOnlyCutsWithinThePicture) {
+  const TemporaryFolder folder;
+  write_image(folder / "tall.png", noise(64, 100));
+  PictureFolder pictures(folder.path(), kSide64);
+  EXPECT_TRUE(pictures.holds(0, {0, 0}));
+  EXPECT_TRUE(pictures.holds(0, {36, 0}));
+  EXPECT_FALSE(pictures.holds(0, {37, 0}));
+  EXPECT_FALSE(pictures.holds(0, {0, 1}));
+  EXPECT_FALSE(pictures.holds(0, {-1, 0}));
+  EXPECT_FALSE(pictures.holds(0, {0, -1}));
+}
+
+// Expected values: tools/reference/loader_order.py.
+TEST(PictureFolder, PixelsAreToTensorAndNormalizeToTheBit) {
+  const auto expected = nlohmann::json::parse(read_file("tests/data/loader_order.json")).at("pixels");
+  const TemporaryFolder folder;
+  auto image = noise(256, 256);
+  for (int x = 0; x < 256; ++x) {
+    auto* pixel = image.pixels.data() + static_cast<size_t>(3 * (256 * 7 + x));  // in row 7
+    pixel[0] = pixel[2] = static_cast<uint8_t>(x);
+    pixel[1] = static_cast<uint8_t>(255 - x);
+  }
+  write_image(folder / "ramp.png", image);
+  PictureFolder pictures(folder.path(), {256, Interpolation::kLanczos});
+  const auto pixels = pictures.pixels(0, {});
+  ASSERT_EQ(pixels.sizes(), (std::vector<int64_t>{3, 256, 256}));
+  ASSERT_TRUE(pixels.is_contiguous());
+  for (int channel = 0; channel < 3; ++channel) {
+    for (int x = 0; x < 256; ++x) {
+      EXPECT_EQ(pixels[channel][7][x].item<float>(), expected[channel][x].get<float>()) << channel << ", " << x;
+    }
+  }
+}
+
+TEST(PictureFolder, PixelsAreThoseOfTheCut) {
+  const TemporaryFolder folder;
+  write_image(folder / "wide.png", noise(100, 64));
+  PictureFolder pictures(folder.path(), kSide64);
+  const auto left = pictures.pixels(0, {0, 0}), right = pictures.pixels(0, {0, 36});
+  EXPECT_TRUE(torch::equal(left.slice(2, 36), right.slice(2, 0, 28)));
+  EXPECT_FALSE(torch::equal(left, right));
+}
+
+}  // namespace
+}  // namespace lorikeet
