@@ -159,6 +159,24 @@ def test_a_config_that_is_no_json(model):
     check_failed(model("unet/config.json", lambda b: b[:100]), 1, "unet/config.json", "JSON")
 
 
+def test_a_model_that_predicts_the_picture_itself(model):
+    def change(content):
+        return json.dumps({**json.loads(content), "prediction_type": "sample"}).encode()
+
+    assert check_failed(model("scheduler/scheduler_config.json", change), 1, "prediction_type", "sample")
+
+
+def test_a_tokenizer_with_more_words_than_the_text_encoder(tmp_path):
+    tokenizer = tmp_path / "tokenizer"
+    shutil.copytree(BASE / "tokenizer", tokenizer)
+    vocabulary = json.loads((tokenizer / "vocab.json").read_text())
+    word = next(w for w in vocabulary if w == "cat</w>")
+    vocabulary[word] = 10**6
+    (tokenizer / "vocab.json").write_text(json.dumps(vocabulary))
+    done = train(tmp_path, f"--tokenizer_name={tokenizer}", "--instance_prompt=cat")
+    assert check_failed(done, 1, "1000000")
+
+
 def test_a_variant_without_files(tmp_path):
     done = train(tmp_path, "--variant=fp16")
     assert "found model.safetensors" in check_failed(done, 1, "model.fp16.safetensors")

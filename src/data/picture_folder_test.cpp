@@ -68,6 +68,27 @@ TEST(PictureFolder, NamesADamagedPictureWhenPreloading) {
   EXPECT_NE(refusal(folder.path()).find("half.jpg"), std::string::npos);
 }
 
+TEST(PictureFolder, SeveralThreadsPreloadTheSameAndNameTheFirstDamagedPicture) {
+  const TemporaryFolder folder;
+  for (int i = 0; i < 9; ++i) write_image(folder / (std::to_string(i) + ".png"), noise(64 + i, 70));
+  PictureFolder one(folder.path(), kSide64), four(folder.path(), kSide64);
+  one.preload();
+  four.preload(4);
+  for (int i = 0; i < 9; ++i) {
+    EXPECT_EQ(one.resized_size(i), four.resized_size(i));
+    EXPECT_TRUE(torch::equal(one.pixels(i, {}), four.pixels(i, {}))) << i;
+  }
+  for (const char* name : {"3.png", "5.png", "8.png"}) {
+    write_file_atomically(folder / name, read_file(folder / name).substr(0, 200));
+  }
+  try {
+    PictureFolder(folder.path(), kSide64).preload(4);
+    ADD_FAILURE() << "three damaged pictures are not noticed";
+  } catch (const FormatError& error) {
+    EXPECT_NE(std::string(error.what()).find("3.png"), std::string::npos) << error.what();
+  }
+}
+
 TEST(PictureFolder, NamesASliverThatWouldBeStretchedBeyondMeasure) {
   const TemporaryFolder folder;
   write_image(folder / "sliver.png", noise(1, 4097));

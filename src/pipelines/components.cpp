@@ -154,7 +154,21 @@ StableDiffusionComponents load_components(const fs::path& folder, const std::opt
   components.text_encoder = load_text_encoder(folder, variant, dtype);
   components.vae = load_vae(folder, variant, dtype);
   components.unet = load_unet(folder, variant, dtype);
+  check_parts_fit(components);
   return components;
+}
+
+void check_parts_fit(const StableDiffusionComponents& components) {
+  const auto& unet = components.unet->config();
+  const auto require = [](int64_t given, int64_t wanted, const char* what) {
+    if (given == wanted) return;
+    throw FormatError(str("the model's parts do not fit together: ", what, " are ", given, " and ", wanted),
+                      "Stable Diffusion 1.x and 2.x models that draw from a text alone are supported");
+  };
+  require(components.vae->config().latent_channels, unet.in_channels, "the VAE's latent and the UNet's input channels");
+  require(unet.out_channels, unet.in_channels, "the UNet's output and input channels");
+  require(components.text_encoder->config().hidden_size, unet.cross_attention_dim,
+          "the text encoder's width and the UNet's cross_attention_dim");
 }
 
 std::unique_ptr<Scheduler> make_pipeline_scheduler(const json& scheduler_config,

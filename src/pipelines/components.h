@@ -50,7 +50,10 @@ nlohmann::json load_scheduler_config(const std::filesystem::path& folder);
 /// Throws FileError without one, FormatError naming the part and its class.
 void check_model_index(const std::filesystem::path& folder);
 
-/// All parts, after check_model_index.
+/// Checks that what one part gives is as wide as what the next one takes. Throws FormatError with both numbers.
+void check_parts_fit(const StableDiffusionComponents& components);
+
+/// All parts, after check_model_index; they fit together.
 StableDiffusionComponents load_components(const std::filesystem::path& folder,
                                           const std::optional<std::string>& variant, torch::ScalarType dtype);
 

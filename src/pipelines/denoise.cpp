@@ -102,6 +102,15 @@ torch::Tensor predict(UNet2DConditionModel& unet, const torch::Tensor& input, co
 
 }  // namespace
 
+void check_token_ids(const std::vector<int64_t>& ids, const CLIPTextModel& text_encoder) {
+  const int64_t known = text_encoder.config().vocab_size;
+  for (const int64_t id : ids) {
+    if (id < known) continue;
+    throw FormatError(str("the tokenizer gives a token the number ", id, ", but the text encoder knows ", known),
+                      "tokenizer and text encoder must come from the same model");
+  }
+}
+
 void warn_of_cut_text(const CLIPTokenizer& tokenizer, const std::string& text, int64_t limit) {
   const auto ids = tokenizer.encode(text);
   if (static_cast<int64_t>(ids.size()) <= limit) return;
@@ -115,7 +124,9 @@ torch::Tensor encode_texts(const CLIPTokenizer& tokenizer, CLIPTextModel& text_e
   torch::NoGradGuard no_grad;
   std::vector<torch::Tensor> rows;
   for (const auto& text : texts) {
-    rows.push_back(torch::tensor(tokenizer.encode_padded(text), torch::kLong));
+    const auto ids = tokenizer.encode_padded(text);
+    check_token_ids(ids, text_encoder);
+    rows.push_back(torch::tensor(ids, torch::kLong));
     if (warn) warn_of_cut_text(tokenizer, text, tokenizer.model_max_length());
   }
   return text_encoder.forward(torch::stack(rows).to(module_device(text_encoder)));

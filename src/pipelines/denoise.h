@@ -36,6 +36,9 @@ struct PictureRequest {
   StepCallback callback;
 };
 
+/// Throws FormatError for an id that the text encoder has no embedding for: the tokenizer belongs to another model.
+void check_token_ids(const std::vector<int64_t>& ids, const CLIPTextModel& text_encoder);
+
 /// Says in a warning which words of `text` do not fit into `limit` tokens, if any.
 void warn_of_cut_text(const CLIPTokenizer& tokenizer, const std::string& text, int64_t limit);
 

@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <map>
 
 #include "core/errors.h"
 #include "core/log.h"
@@ -100,6 +101,39 @@ TEST_F(ModelIndex, WhatIsNotKnownIsRefusedByName) {
   EXPECT_NE(refusal().find("the pipeline is none"), std::string::npos) << refusal();
   index_ = nlohmann::json::array();
   EXPECT_NE(refusal().find("not a JSON object"), std::string::npos) << refusal();
+}
+
+TEST(PartsFit, RefusesPartsOfDifferentWidthWithBothNumbers) {
+  const auto config = [](const char* part) {
+    std::ifstream file(fs::path(kBase) / part / "config.json");
+    return nlohmann::json::parse(file);
+  };
+  const auto refusal = [](const StableDiffusionComponents& components) -> std::string {
+    try {
+      check_parts_fit(components);
+    } catch (const FormatError& error) {
+      EXPECT_FALSE(error.hint().empty());
+      return error.what();
+    }
+    return "";
+  };
+  EXPECT_EQ(refusal(base()), "");
+  auto unet = config("unet");
+  const int64_t width = unet["cross_attention_dim"];
+  for (const auto& [key, value] : std::map<std::string, int64_t>{
+           {"in_channels", 9}, {"out_channels", 8}, {"cross_attention_dim", width + 8}}) {
+    auto other = unet;
+    other[key] = value;
+    auto components = base();
+    components.unet = UNet2DConditionModel::from_config(other);
+    EXPECT_NE(refusal(components).find(std::to_string(value)), std::string::npos) << key;
+  }
+}
+
+TEST(TokenIds, BeyondTheTextEncodersVocabularyAreNamed) {
+  const int64_t known = base().text_encoder->config().vocab_size;
+  EXPECT_NO_THROW(check_token_ids({0, known - 1}, *base().text_encoder));
+  EXPECT_THROW(check_token_ids({0, known}, *base().text_encoder), FormatError);
 }
 
 TEST_F(ModelIndex, AFolderWithoutOneIsNoModel) { EXPECT_THROW(check_model_index(folder_), FileError); }

@@ -80,8 +80,9 @@ std::vector<std::pair<int64_t, fs::path>> list_checkpoints(const fs::path& outpu
   return found;
 }
 
-void prune_checkpoints(const fs::path& output, int64_t limit) {
-  const auto found = list_checkpoints(output);
+void prune_checkpoints(const fs::path& output, int64_t limit, int64_t newest) {
+  auto found = list_checkpoints(output);
+  std::stable_partition(found.begin(), found.end(), [&](const auto& entry) { return entry.first != newest; });
   std::error_code error;
   for (size_t i = 0; i + static_cast<size_t>(limit) < found.size(); ++i) fs::remove_all(found[i].second, error);
 }

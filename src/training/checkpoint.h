@@ -36,8 +36,9 @@ CheckpointState read_checkpoint(const std::filesystem::path& folder);
 /// Whole checkpoints in `output`, lowest step first.
 std::vector<std::pair<int64_t, std::filesystem::path>> list_checkpoints(const std::filesystem::path& output);
 
-/// Removes the oldest checkpoints, so that at most `limit` stay. Call it after the new one is written.
-void prune_checkpoints(const std::filesystem::path& output, int64_t limit);
+/// Removes the checkpoints of the lowest steps, so that at most `limit` stay; never that of step `newest`, which may be
+/// lower than what an earlier run has left. Call it after the new one is written.
+void prune_checkpoints(const std::filesystem::path& output, int64_t limit, int64_t newest);
 
 /// The folder that --resume_from_checkpoint means: "latest" (nullopt without any), a name in `output`, or a path.
 /// Throws FileError for a named one that is not there or not whole.

@@ -62,8 +62,16 @@ TEST_F(CheckpointTest, NamedOneThatIsMissingIsAnError) {
 
 TEST_F(CheckpointTest, PrunesTheOldest) {
   for (int64_t step : {1, 2, 10}) write(step);
-  prune_checkpoints(folder_, 2);
+  prune_checkpoints(folder_, 2, 10);
   EXPECT_EQ(steps(), (std::vector<int64_t>{2, 10}));
+}
+
+TEST_F(CheckpointTest, PrunesWhatAnEarlierRunHasLeftBeforeTheNewOne) {
+  for (int64_t step : {500, 600, 10}) write(step);
+  prune_checkpoints(folder_, 2, 10);
+  EXPECT_EQ(steps(), (std::vector<int64_t>{10, 600}));
+  prune_checkpoints(folder_, 1, 10);
+  EXPECT_EQ(steps(), (std::vector<int64_t>{10}));
 }
 
 TEST_F(CheckpointTest, ReplacesOneOfTheSameStep) {

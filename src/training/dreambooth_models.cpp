@@ -38,8 +38,12 @@ void check_prompts(const DreamboothModels& models, const TrainDreamboothOptions&
                          length, ", but the text encoder takes at most ", most, " tokens"),
                      str("give --tokenizer_max_length=", most));
   }
-  warn_of_cut_text(tokenizer, options.instance_prompt, length);
-  if (options.with_prior_preservation) warn_of_cut_text(tokenizer, *options.class_prompt, length);
+  std::vector<std::string> prompts = {options.instance_prompt};
+  if (options.with_prior_preservation) prompts.push_back(*options.class_prompt);
+  for (const auto& prompt : prompts) {
+    check_token_ids(tokenizer.encode(prompt, length).ids, *models.parts.text_encoder);
+    warn_of_cut_text(tokenizer, prompt, length);
+  }
 }
 
 }  // namespace
@@ -90,7 +94,12 @@ DreamboothModels load_dreambooth_models(const std::filesystem::path& folder, con
   check_prompts(models, options);
   parts.vae = load_vae(folder, options.variant, precision.weights);
   parts.unet = load_unet(folder, options.variant, precision.weights);
+  check_parts_fit(parts);
   models.noise_scheduler = make_scheduler("ddpm", parts.scheduler_config);
+  if (models.noise_scheduler->prediction_type() == "sample") {
+    throw FormatError("the model's scheduler has prediction_type \"sample\", expected epsilon or v_prediction",
+                      "models that predict the picture itself cannot be trained");
+  }
   parts.text_encoder->to(precision.device);
   parts.vae->to(precision.device);
   parts.unet->to(precision.device);

@@ -286,7 +286,9 @@ void DreamboothRun::checkpoint() {
   write_checkpoint(output_, position_.step, save_run(parts()), [&](const fs::path& folder) {
     write_lora_file(folder / kLoraFileName, models_->unet_lora, models_->text_lora);
   });
-  if (options_.checkpoints_total_limit) prune_checkpoints(output_, *options_.checkpoints_total_limit);
+  if (options_.checkpoints_total_limit) {
+    prune_checkpoints(output_, *options_.checkpoints_total_limit, position_.step);
+  }
   observer_.on_checkpoint((output_ / str("checkpoint-", position_.step)).string());
 }
 
