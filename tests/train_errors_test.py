@@ -30,6 +30,8 @@ def train(tmp_path, *more, **environment):
     for flag in more:
         name, _, value = flag.removeprefix("--").partition("=")
         flags[name] = value if "=" in flag else None
+    if flags["max_train_steps"] == "":
+        del flags["max_train_steps"]
     words = [f"--{name}" if value is None else f"--{name}={value}" for name, value in flags.items()]
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("ACCELERATE_", "HF_")) and k != "WORLD_SIZE"}
     return subprocess.run([PROGRAM, "train", "dreambooth", *words], capture_output=True, text=True, timeout=60,
@@ -64,6 +66,10 @@ USAGE = {
     "no sample batch": (["--sample_batch_size=0"], ["--sample_batch_size"]),
     "no steps": (["--max_train_steps=0"], ["--max_train_steps", "at least 1"]),
     "no epochs": (["--num_train_epochs=0"], ["--num_train_epochs"]),
+    "a rank beyond all": (["--rank=9223372036854775807"], ["--rank", "at most"]),
+    "a resolution beyond all": (["--resolution=9223372036854775800"], ["--resolution", "at most"]),
+    "epochs that cannot be counted": (["--max_train_steps=", "--num_train_epochs=9223372036854775807"],
+                                      ["--num_train_epochs"]),
     "negative seed": (["--seed=-1"], ["--seed", "'-1'"]),
     "huge seed": (["--seed=4294967296"], ["--seed", "at most 4294967295"]),
     "infinite rate": (["--learning_rate=inf"], ["--learning_rate", "finite"]),
@@ -124,7 +130,7 @@ def test_a_hub_id_that_is_not_in_the_cache_names_the_download(tmp_path):
 def model(tmp_path):
     """A copy of the base to damage; files are linked until they are rewritten."""
     copy = tmp_path / "model"
-    shutil.copytree(BASE, copy, copy_function=os.link)
+    shutil.copytree(BASE, copy, copy_function=os.symlink)
 
     def rewrite(name, change):
         content = (copy / name).read_bytes()
@@ -297,6 +303,21 @@ def test_dry_run_tells_the_plan_and_writes_nothing(tmp_path, pictures):
     assert re.search(r"Trained: [\d,]+ parameters in 56 layers", done.stdout)
     assert re.search(r"Memory: about \d+ MiB", done.stdout)
     assert left_in(tmp_path) == before
+
+
+@pytest.mark.parametrize("flag", ["train_batch_size", "gradient_accumulation_steps", "checkpointing_steps", "max_train_steps",
+                                  "lr_warmup_steps", "validation_epochs", "dataloader_num_workers"])  # fmt: skip
+def test_numbers_beyond_all_overflow_nowhere(tmp_path, flag):
+    done = train(tmp_path, f"--{flag}=9223372036854775807", "--lr_scheduler=cosine", "--dry_run")
+    assert done.returncode == 0, done.stderr
+    assert "Steps: -" not in done.stdout and ", -" not in done.stdout
+
+
+def test_dry_run_counts_the_class_pictures_that_are_yet_to_be_drawn(tmp_path):
+    prior = ["--with_prior_preservation", "--class_prompt=cat face", f"--class_data_dir={tmp_path}/class",
+             "--num_class_images=7", "--train_batch_size=2", "--max_train_steps=", "--num_train_epochs=3"]  # fmt: skip
+    done = train(tmp_path, "--dry_run", *prior)
+    assert "Steps: 12 of batch 2, 3 epochs of 4 batches" in done.stdout, done.stdout + done.stderr
 
 
 def test_no_validation_pictures_leave_no_folder(tmp_path):

@@ -33,7 +33,7 @@ std::optional<PictureBatch> DreamboothLoader::next() {
 }
 
 std::optional<PictureBatch> DreamboothLoader::fetch() {
-  const int64_t end = std::min(position_ + batch_size_, examples_);
+  const int64_t end = position_ + std::min(batch_size_, examples_ - position_);
   if (position_ >= end) return std::nullopt;
   PictureBatch instances, classes;
   for (; position_ < end; ++position_) {

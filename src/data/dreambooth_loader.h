@@ -30,7 +30,7 @@ class DreamboothLoader {
                    torch::Generator& generator);
 
   int64_t examples() const { return examples_; }
-  int64_t batches_per_epoch() const { return (examples_ + batch_size_ - 1) / batch_size_; }
+  int64_t batches_per_epoch() const { return (examples_ - 1) / batch_size_ + 1; }
 
   void start_epoch();
   /// nullopt at the epoch's end. `is_last()` then tells whether the batch just given was the last.

@@ -38,6 +38,9 @@ bool looks_like_picture(const std::filesystem::path& file) {
 
 PictureFolder::PictureFolder(const std::filesystem::path& folder, PictureTransform transform, int64_t limit)
     : transform_(transform) {
+  if (transform.resolution > kLongestSide) {
+    throw UsageError(str("--resolution is ", transform.resolution, ", expected at most ", kLongestSide), "try 512");
+  }
   std::error_code error;
   std::vector<std::filesystem::path> entries;
   for (std::filesystem::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {

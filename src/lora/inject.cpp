@@ -61,7 +61,12 @@ void place(const std::shared_ptr<torch::nn::Module>& module, const std::shared_p
   }
 }
 
+constexpr int64_t kLargestRank = 1 << 24;
+
 void check_config(const LoraConfig& config) {
+  if (config.rank > kLargestRank) {
+    throw UsageError(lorikeet::str("--rank is ", config.rank, ", expected at most ", kLargestRank), "try --rank=4");
+  }
   if (config.rank < 1)
     throw UsageError(lorikeet::str("--rank is ", config.rank, ", expected 1 or more"), "try --rank=4");
   if (!(config.dropout >= 0 && config.dropout < 1)) {

@@ -1,5 +1,7 @@
 #include "training/memory_estimate.h"
 
+#include <algorithm>
+
 namespace lorikeet {
 namespace {
 
@@ -12,7 +14,7 @@ int64_t weight_bytes(const torch::nn::Module& module) {
 }  // namespace
 
 int64_t estimate_training_memory(const DreamboothModels& models, const TrainDreamboothOptions& options,
-                                 const TrainingPrecision& precision) {
+                                 const TrainingPrecision& precision, int64_t examples) {
   int64_t bytes = weight_bytes(*models.parts.unet) + weight_bytes(*models.parts.vae);
   if (models.parts.text_encoder) bytes += weight_bytes(*models.parts.text_encoder);
   for (const auto& parameter : models.trained_parameters()) {
@@ -24,9 +26,10 @@ int64_t estimate_training_memory(const DreamboothModels& models, const TrainDrea
   const double kept = options.gradient_checkpointing ? 60 : 420;
   const auto& config = models.parts.unet->config();
   const int64_t side = options.resolution / models.parts.vae->config().downsampling_factor();
-  const int64_t rows = options.train_batch_size * (options.with_prior_preservation ? 2 : 1);
+  const double rows = static_cast<double>(std::min(options.train_batch_size, examples)) *
+                      (options.with_prior_preservation ? 2 : 1);
   const auto element = static_cast<double>(c10::elementSize(precision.weights));
-  return bytes + static_cast<int64_t>(kept * element * static_cast<double>(rows * side * side) *
+  return bytes + static_cast<int64_t>(kept * element * rows * static_cast<double>(side * side) *
                                       static_cast<double>(config.block_out_channels.front()));
 }
 

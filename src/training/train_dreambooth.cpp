@@ -25,6 +25,12 @@ namespace {
 constexpr int64_t kValidationSteps = 50;  // what a pipeline call takes by default
 constexpr int64_t kFinalSteps = 25;       // the script's own choice for the last pictures
 
+/// How many groups of `size` hold `count` things, both at least 1.
+int64_t groups_of(int64_t size, int64_t count) { return (count - 1) / size + 1; }
+
+/// Without the sign that some NaN carry.
+double unsigned_nan(double value) { return std::isnan(value) ? std::abs(value) : value; }
+
 /// Pictures, models and counts of a run, put together in the order in which the script draws.
 class DreamboothRun {
  public:
@@ -35,6 +41,9 @@ class DreamboothRun {
 
  private:
   void open_pictures(bool dry);
+  int64_t class_images() const;
+  int64_t examples() const;
+  int64_t batches_per_epoch() const;
   void count_steps();
   void check_output() const;
   void check_weights() const;
@@ -103,13 +112,26 @@ void DreamboothRun::open_pictures(bool dry) {
   classes_->preload(options_.dataloader_num_workers);
 }
 
+/// In a dry run those that are yet to be drawn included.
+int64_t DreamboothRun::class_images() const {
+  if (classes_) return classes_->size();
+  return options_.with_prior_preservation ? options_.num_class_images : 0;
+}
+
+int64_t DreamboothRun::examples() const { return std::max(instances_->size(), class_images()); }
+int64_t DreamboothRun::batches_per_epoch() const { return groups_of(options_.train_batch_size, examples()); }
+
 void DreamboothRun::count_steps() {
   const int64_t group = options_.gradient_accumulation_steps;
-  const int64_t per_epoch = (loader_->batches_per_epoch() + group - 1) / group;
-  steps_ = options_.max_train_steps.value_or(options_.num_train_epochs * per_epoch);
-  epochs_ = (steps_ + per_epoch - 1) / per_epoch;
+  const int64_t per_epoch = groups_of(group, batches_per_epoch());
+  if (!options_.max_train_steps && options_.num_train_epochs > INT64_MAX / per_epoch) {
+    throw UsageError(str("--num_train_epochs is ", options_.num_train_epochs, ": that many steps cannot be counted"),
+                     "give fewer epochs, or --max_train_steps");
+  }
+  steps_ = options_.max_train_steps ? *options_.max_train_steps : options_.num_train_epochs * per_epoch;
+  epochs_ = groups_of(per_epoch, steps_);
   base_rate_ = options_.learning_rate;
-  if (options_.scale_lr) base_rate_ *= static_cast<double>(group * options_.train_batch_size);
+  if (options_.scale_lr) base_rate_ *= static_cast<double>(group) * static_cast<double>(options_.train_batch_size);
   schedule_.emplace(LrScheduleOptions{options_.lr_scheduler, base_rate_, options_.lr_warmup_steps, steps_,
                                       options_.lr_num_cycles, options_.lr_power});
 }
@@ -143,19 +165,19 @@ TrainingPlan DreamboothRun::plan() const {
   plan.device = device_description(precision_.device);
   plan.precision = options_.mixed_precision.value_or("no") == "no" ? "fp32" : *options_.mixed_precision;
   plan.instance_images = instances_->size();
-  plan.class_images = classes_ ? classes_->size() : options_.with_prior_preservation ? options_.num_class_images : 0;
+  plan.class_images = class_images();
   plan.class_images_to_generate = class_images_to_generate_;
   plan.skipped = instances_->skipped();
   if (classes_) plan.skipped.insert(plan.skipped.end(), classes_->skipped().begin(), classes_->skipped().end());
-  plan.examples = std::max(plan.instance_images, plan.class_images);
-  plan.batches_per_epoch = (plan.examples + options_.train_batch_size - 1) / options_.train_batch_size;
+  plan.examples = examples();
+  plan.batches_per_epoch = batches_per_epoch();
   plan.epochs = epochs_;
   plan.batch_size = options_.train_batch_size;
   plan.gradient_accumulation_steps = options_.gradient_accumulation_steps;
   plan.steps = steps_;
   plan.adapted_layers = static_cast<int64_t>(models_->unet_lora.size() + models_->text_lora.size());
   for (const auto& parameter : parameters_) plan.trained_parameters += parameter.numel();
-  plan.memory_estimate = estimate_training_memory(*models_, options_, precision_);
+  plan.memory_estimate = estimate_training_memory(*models_, options_, precision_, plan.examples);
   return plan;
 }
 
@@ -239,9 +261,10 @@ StepReport DreamboothRun::micro_step(const PictureBatch& batch, bool sync) {
   report.total = steps_;
   report.loss = loss.item<double>();
   if (!std::isfinite(report.loss)) {
-    throw NumericError(str("the loss of step ", position_.step + 1, " is ", report.loss,
+    throw NumericError(str("the loss of step ", position_.step + 1, " is ", unsigned_nan(report.loss),
                            "; checkpoints already written stay"),
-                       "try a lower --learning_rate, or train without --mixed_precision=fp16");
+                       precision_.scales_loss ? "try a lower --learning_rate, or train without --mixed_precision=fp16"
+                                              : "try a lower --learning_rate");
   }
   const auto share = loss / options_.gradient_accumulation_steps;
   (scaler_ ? scaler_->scale_loss(share) : share).backward();
@@ -268,8 +291,8 @@ bool DreamboothRun::optimizer_step() {
   }
   const auto norm = clip_gradient_norm(parameters_, options_.max_grad_norm);
   if (!scaler_ && !std::isfinite(norm.item<double>())) {
-    throw NumericError(str("the gradient's norm at step ", position_.step + 1, " is ", norm.item<double>(),
-                           "; checkpoints already written stay"),
+    throw NumericError(str("the gradient's norm at step ", position_.step + 1, " is ",
+                           unsigned_nan(norm.item<double>()), "; checkpoints already written stay"),
                        "try a lower --learning_rate");
   }
   if (finite) {
