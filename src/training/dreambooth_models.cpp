@@ -71,6 +71,11 @@ TrainingGenerators make_training_generators(std::optional<uint64_t> seed, torch:
   return generators;
 }
 
+std::optional<uint64_t> run_seed(const TrainDreamboothOptions& options) {
+  if (!options.seed) return std::nullopt;
+  return static_cast<uint64_t>(*options.seed);
+}
+
 std::vector<torch::Tensor> DreamboothModels::trained_parameters() const {
   auto parameters = lora_parameters(unet_lora);
   const auto text = lora_parameters(text_lora);
@@ -113,6 +118,14 @@ DreamboothModels load_dreambooth_models(const std::filesystem::path& folder, con
         inject(*parts.text_encoder, options.text_encoder_target_modules, options, precision.adapters, generators);
   }
   return models;
+}
+
+void set_training(DreamboothModels& models, bool training) {
+  models.parts.unet->train(training);
+  set_lora_training(models.unet_lora, training);
+  if (models.text_lora.empty()) return;
+  models.parts.text_encoder->train(training);
+  set_lora_training(models.text_lora, training);
 }
 
 }  // namespace lorikeet

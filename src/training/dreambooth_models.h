@@ -5,6 +5,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <optional>
 
 #include "engine/autocast.h"
 #include "lora/inject.h"
@@ -32,6 +33,9 @@ struct TrainingGenerators {
 };
 TrainingGenerators make_training_generators(std::optional<uint64_t> seed, torch::Device device);
 
+/// --seed as generators take it.
+std::optional<uint64_t> run_seed(const TrainDreamboothOptions& options);
+
 struct DreamboothModels {
   StableDiffusionComponents parts;
   std::unique_ptr<Scheduler> noise_scheduler;
@@ -43,5 +47,8 @@ struct DreamboothModels {
 /// Loads from `folder` and injects: draws the adapters' initial values from `generators.cpu`, the UNet's first.
 DreamboothModels load_dreambooth_models(const std::filesystem::path& folder, const TrainDreamboothOptions& options,
                                         const TrainingPrecision& precision, TrainingGenerators& generators);
+
+/// Training or evaluation mode of what trains: the UNet, its adapters, and the text encoder with its own if it has any.
+void set_training(DreamboothModels& models, bool training);
 
 }  // namespace lorikeet

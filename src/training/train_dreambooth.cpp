@@ -48,7 +48,7 @@ class DreamboothRun {
   void check_output() const;
   void check_weights() const;
   void resume();
-  bool train_epoch();  // false when the run is over
+  void train_epoch();
   StepReport micro_step(const PictureBatch& batch, bool sync);
   bool optimizer_step();
   void checkpoint();
@@ -87,9 +87,7 @@ DreamboothRun::DreamboothRun(const TrainDreamboothOptions& options, TrainingObse
   for (const auto& warning : warnings(options)) log_warning(warning);
   precision_ = choose_precision(options);
   model_folder_ = find_model_folder(options.pretrained_model_name_or_path, options.revision, options.variant);
-  std::optional<uint64_t> seed;
-  if (options.seed) seed = static_cast<uint64_t>(*options.seed);
-  generators_ = make_training_generators(seed, precision_.device);
+  generators_ = make_training_generators(run_seed(options), precision_.device);
   open_pictures(dry);
   models_ = load_dreambooth_models(model_folder_, options, precision_, generators_);
   parameters_ = models_->trained_parameters();
@@ -198,17 +196,11 @@ TrainResult DreamboothRun::train() {
   trackers_.emplace(options_, position_.step);
   observer_.on_start(position_.step, steps_);
 
-  models_->parts.unet->train();
-  set_lora_training(models_->unet_lora, true);
-  if (options_.train_text_encoder) {
-    models_->parts.text_encoder->train();
-    set_lora_training(models_->text_lora, true);
-  }
+  set_training(*models_, true);
   CheckpointedGenerators rewound(generators_.device.device().is_cpu()
                                      ? std::vector<torch::Generator>{generators_.cpu}
                                      : std::vector<torch::Generator>{generators_.cpu, generators_.device});
-  while (position_.step < steps_ && train_epoch()) {
-  }
+  while (position_.step < steps_) train_epoch();
   finish();
   return result_;
 }
@@ -223,7 +215,7 @@ void DreamboothRun::resume() {
   restore_run(parts(), read_checkpoint(*folder));
 }
 
-bool DreamboothRun::train_epoch() {
+void DreamboothRun::train_epoch() {
   if (!position_.in_epoch) {
     loader_->start_epoch();
     position_.in_epoch = true;
@@ -252,7 +244,6 @@ bool DreamboothRun::train_epoch() {
     ++position_.epoch;
   }
   if (options_.validation_prompt && epoch % options_.validation_epochs == 0) validate("validation", kValidationSteps);
-  return true;
 }
 
 StepReport DreamboothRun::micro_step(const PictureBatch& batch, bool sync) {

@@ -12,21 +12,13 @@ class EvaluationScope {
  public:
   EvaluationScope(DreamboothModels& models, const TrainingPrecision& precision)
       : models_(models), autocast_(precision.autocast) {
-    set_training(false);
+    set_training(models_, false);
   }
-  ~EvaluationScope() { set_training(true); }
+  ~EvaluationScope() { set_training(models_, true); }
   EvaluationScope(const EvaluationScope&) = delete;
   EvaluationScope& operator=(const EvaluationScope&) = delete;
 
  private:
-  void set_training(bool training) {
-    models_.parts.unet->train(training);
-    set_lora_training(models_.unet_lora, training);
-    if (!models_.text_lora.empty()) {
-      models_.parts.text_encoder->train(training);
-      set_lora_training(models_.text_lora, training);
-    }
-  }
   DreamboothModels& models_;
   torch::NoGradGuard no_grad_;
   AutocastScope autocast_;
@@ -54,9 +46,7 @@ std::vector<Image> Validator::draw(int64_t steps, TrainingObserver& observer) {
     request.embeddings.negative = request.embeddings.negative.to(precision_.weights);
   }
   const auto scheduler = make_pipeline_scheduler(models_.parts.scheduler_config, "dpmsolver++");
-  std::optional<uint64_t> seed;
-  if (options_.seed) seed = static_cast<uint64_t>(*options_.seed);
-  auto generator = make_generator(seed, precision_.device);
+  auto generator = make_generator(run_seed(options_), precision_.device);
   std::vector<Image> images;
   const int64_t total = options_.num_validation_images * steps;
   // A request to stop ends this between two pictures, so that the run can still write its checkpoint.
