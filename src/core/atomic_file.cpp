@@ -74,7 +74,8 @@ std::string read_file(const std::filesystem::path& path, size_t limit) {
   std::error_code error;
   const auto size = std::filesystem::file_size(path, error);
   if (error) throw FileError(str("cannot read ", path.string(), ": ", error.message()));
-  if (size > limit) throw FileError(str("cannot read ", path.string(), ": ", size, " bytes, at most ", limit, " expected"));
+  if (size > limit)
+    throw FileError(str("cannot read ", path.string(), ": ", size, " bytes, at most ", limit, " expected"));
   std::ifstream in(path, std::ios::binary);
   std::ostringstream out;
   out << in.rdbuf();

@@ -65,13 +65,13 @@ bool DreamboothLoader::fits_folders(const PictureBatch& batch) {
 }
 
 void DreamboothLoader::restore(State state) {
-  const bool fits = static_cast<int64_t>(state.order.size()) == examples_ && state.position >= 0 &&
-                    state.position <= examples_ &&
-                    std::all_of(state.order.begin(), state.order.end(),
-                                [&](int64_t i) { return i >= 0 && i < examples_; });
+  const bool fits =
+      static_cast<int64_t>(state.order.size()) == examples_ && state.position >= 0 && state.position <= examples_ &&
+      std::all_of(state.order.begin(), state.order.end(), [&](int64_t i) { return i >= 0 && i < examples_; });
   if (!fits) {
-    throw FormatError(str("the checkpoint was made with ", state.order.size(), " examples, there are ", examples_, " now"),
-                      "train with the same pictures, or start a new run");
+    throw FormatError(
+        str("the checkpoint was made with ", state.order.size(), " examples, there are ", examples_, " now"),
+        "train with the same pictures, or start a new run");
   }
   if (state.pending && !fits_folders(*state.pending)) {
     throw FormatError("the checkpoint's next batch names a picture, or a part of one, that is not there",

@@ -157,7 +157,8 @@ bool PictureFolder::holds(int64_t index, Crop crop) {
 torch::Tensor PictureFolder::pixels(int64_t index, Crop crop) {
   const Image& image = resized(index);
   const int64_t side = transform_.resolution;
-  auto bytes = torch::from_blob(const_cast<uint8_t*>(image.pixels.data()), {image.height, image.width, 3}, torch::kByte);
+  auto bytes =
+      torch::from_blob(const_cast<uint8_t*>(image.pixels.data()), {image.height, image.width, 3}, torch::kByte);
   auto square = bytes.slice(0, crop.top, crop.top + side).slice(1, crop.left, crop.left + side);
   return square.permute({2, 0, 1}).contiguous().to(torch::kFloat).div(255).sub_(0.5).div_(0.5);
 }

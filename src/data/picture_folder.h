@@ -28,8 +28,8 @@ class PictureFolder {
  public:
   /// Takes every JPEG, PNG and WebP file directly in `folder`, sorted by name, told by their first bytes; folders and
   /// other files are passed over and listed in skipped(). At most `limit` pictures when it is not negative.
-  /// Throws FileError when there is no such folder, or no picture in it (naming what is there instead), UsageError for a
-  /// resolution beyond 262144.
+  /// Throws FileError when there is no such folder, or no picture in it (naming what is there instead), UsageError for
+  /// a resolution beyond 262144.
   PictureFolder(const std::filesystem::path& folder, PictureTransform transform, int64_t limit = -1);
 
   int64_t size() const { return static_cast<int64_t>(files_.size()); }

@@ -252,8 +252,8 @@ std::string quoted_tensor_name(std::string_view name) {
 SafetensorsHeader parse_safetensors_header(std::string_view json, uint64_t data_bytes, const std::string& file) {
   if (!json.starts_with('{')) {
     const bool is_text = json.empty() || static_cast<unsigned char>(json[0]) < 0x80;  // else half a letter at best
-    throw FormatError(str(file, ": its header begins with ", is_text ? quoted_tensor_name(json.substr(0, 1)) : "no text",
-                          "; expected '{'"));
+    throw FormatError(str(file, ": its header begins with ",
+                          is_text ? quoted_tensor_name(json.substr(0, 1)) : "no text", "; expected '{'"));
   }
   HeaderReader reader;
   if (!nlohmann::json::sax_parse(json.begin(), json.end(), &reader)) {

@@ -13,11 +13,11 @@ struct LoraAdapter : LayerAdapter {
   /// For a linear layer down is [rank, in] and up [out, rank]; for a convolution down is [rank, in, k, k] and up
   /// [out, rank, 1, 1]. Trainable when they require grad.
   torch::Tensor down, up;
-  double alpha = 0;            // the pair's strength is alpha / rank
-  double scale = 1;            // the user's, on top; at 0 the layer's output is bit for bit its own
-  double dropout = 0;          // probability; only with `training`
+  double alpha = 0;    // the pair's strength is alpha / rank
+  double scale = 1;    // the user's, on top; at 0 the layer's output is bit for bit its own
+  double dropout = 0;  // probability; only with `training`
   bool training = false;
-  torch::Generator generator;  // of the dropout masks
+  torch::Generator generator;       // of the dropout masks
   int64_t stride = 1, padding = 0;  // the convolution's
 
   int64_t rank() const { return down.size(0); }

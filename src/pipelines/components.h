@@ -30,7 +30,8 @@ struct StableDiffusionComponents {
 std::filesystem::path find_model_folder(const std::string& name_or_path, const std::optional<std::string>& revision,
                                         const std::optional<std::string>& variant);
 
-/// The folder of a tokenizer that is named by its path or by a Hub id in the cache. Throws HubError for an id that is not.
+/// The folder of a tokenizer that is named by its path or by a Hub id in the cache. Throws HubError for an id that is
+/// not.
 std::filesystem::path find_tokenizer_folder(const std::string& name_or_path,
                                             const std::optional<std::string>& revision);
 

@@ -120,8 +120,8 @@ TEST(PartsFit, RefusesPartsOfDifferentWidthWithBothNumbers) {
   EXPECT_EQ(refusal(base()), "");
   auto unet = config("unet");
   const int64_t width = unet["cross_attention_dim"];
-  for (const auto& [key, value] : std::map<std::string, int64_t>{
-           {"in_channels", 9}, {"out_channels", 8}, {"cross_attention_dim", width + 8}}) {
+  for (const auto& [key, value] :
+       std::map<std::string, int64_t>{{"in_channels", 9}, {"out_channels", 8}, {"cross_attention_dim", width + 8}}) {
     auto other = unet;
     other[key] = value;
     auto components = base();

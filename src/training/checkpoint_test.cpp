@@ -45,8 +45,8 @@ TEST_F(CheckpointTest, ReadsBackWhatItWrote) {
 
 TEST_F(CheckpointTest, ListsByNumberAndOnlyWholeOnes) {
   for (int64_t step : {100, 20, 3}) write(step);
-  fs::create_directories(folder_ / "checkpoint-500");   // without its manifest
-  fs::create_directories(folder_ / "checkpoint");       // no number
+  fs::create_directories(folder_ / "checkpoint-500");  // without its manifest
+  fs::create_directories(folder_ / "checkpoint");      // no number
   fs::create_directories(folder_ / "checkpoint-7-old");
   EXPECT_EQ(steps(), (std::vector<int64_t>{3, 20, 100}));
   EXPECT_EQ(find_checkpoint(folder_, "latest")->filename(), "checkpoint-100");

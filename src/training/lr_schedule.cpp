@@ -39,7 +39,8 @@ LrSchedule::LrSchedule(LrScheduleOptions options) : options_(std::move(options))
 double LrSchedule::factor(int64_t step) const {
   const auto& o = options_;
   if (o.name == "constant") return 1;
-  if (step < o.warmup_steps) return static_cast<double>(step) / static_cast<double>(std::max<int64_t>(1, o.warmup_steps));
+  if (step < o.warmup_steps)
+    return static_cast<double>(step) / static_cast<double>(std::max<int64_t>(1, o.warmup_steps));
   if (o.name == "constant_with_warmup") return 1;
   const auto after = static_cast<double>(std::max<int64_t>(1, o.total_steps - o.warmup_steps));
   if (o.name == "linear") return std::max(0.0, static_cast<double>(o.total_steps - step) / after);

@@ -12,8 +12,8 @@ struct LrScheduleOptions {
   double base = 1e-4;             // the learning rate at factor 1
   int64_t warmup_steps = 0;       // steps from 0 up to the base; "constant" has none
   int64_t total_steps = 1;
-  int64_t cycles = 1;             // hard restarts of cosine_with_restarts
-  double power = 1.0;             // of polynomial, which ends at 1e-7
+  int64_t cycles = 1;  // hard restarts of cosine_with_restarts
+  double power = 1.0;  // of polynomial, which ends at 1e-7
 };
 
 class LrSchedule {

@@ -26,8 +26,8 @@ int64_t estimate_training_memory(const DreamboothModels& models, const TrainDrea
   const double kept = options.gradient_checkpointing ? 60 : 420;
   const auto& config = models.parts.unet->config();
   const int64_t side = options.resolution / models.parts.vae->config().downsampling_factor();
-  const double rows = static_cast<double>(std::min(options.train_batch_size, examples)) *
-                      (options.with_prior_preservation ? 2 : 1);
+  const double rows =
+      static_cast<double>(std::min(options.train_batch_size, examples)) * (options.with_prior_preservation ? 2 : 1);
   const auto element = static_cast<double>(c10::elementSize(precision.weights));
   return bytes + static_cast<int64_t>(kept * element * rows * static_cast<double>(side * side) *
                                       static_cast<double>(config.block_out_channels.front()));

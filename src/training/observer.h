@@ -9,21 +9,21 @@ namespace lorikeet {
 
 /// What a run is going to do; known before the first step, and all that a dry run makes. No torch is needed to read it.
 struct TrainingPlan {
-  std::string device;                 // for people
-  std::string precision;              // fp32, fp16, bf16
+  std::string device;     // for people
+  std::string precision;  // fp32, fp16, bf16
   int64_t instance_images = 0;
-  int64_t class_images = 0;           // used for prior preservation
+  int64_t class_images = 0;  // used for prior preservation
   int64_t class_images_to_generate = 0;
-  std::vector<std::string> skipped;   // entries of the picture folders that are no pictures
-  int64_t examples = 0;               // per epoch
+  std::vector<std::string> skipped;  // entries of the picture folders that are no pictures
+  int64_t examples = 0;              // per epoch
   int64_t batches_per_epoch = 0;
   int64_t epochs = 0;
   int64_t batch_size = 0;
   int64_t gradient_accumulation_steps = 1;
-  int64_t steps = 0;                  // optimizer steps
+  int64_t steps = 0;  // optimizer steps
   int64_t adapted_layers = 0;
   int64_t trained_parameters = 0;
-  int64_t memory_estimate = 0;        // bytes, rough
+  int64_t memory_estimate = 0;  // bytes, rough
 };
 
 /// One micro-step: a batch was learned from; the optimizer may still be gathering gradients.

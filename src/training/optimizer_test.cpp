@@ -63,7 +63,8 @@ TEST(ClipGradientNorm, LeavesNothingUndefined) {
 
 TEST(LrSchedule, FollowsDiffusers) {
   for (const auto& trace : reference()["schedules"]) {
-    LrSchedule schedule({trace["name"], trace["base"], trace["warmup"], trace["total"], trace["cycles"], trace["power"]});
+    LrSchedule schedule(
+        {trace["name"], trace["base"], trace["warmup"], trace["total"], trace["cycles"], trace["power"]});
     for (size_t step = 0; step < trace["rates"].size(); ++step) {
       EXPECT_NEAR(schedule.rate(static_cast<int64_t>(step)), trace["rates"][step].get<double>(), 1e-15)
           << trace["name"] << " warmup " << trace["warmup"] << " step " << step;

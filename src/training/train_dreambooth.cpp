@@ -233,9 +233,9 @@ void DreamboothRun::train_epoch() {
     const bool due = sync && position_.step % options_.checkpointing_steps == 0;
     if (due || (sync && stop)) checkpoint();
     if (sync && stop) {
-      throw Interrupted(str("stopped at step ", position_.step, " of ", steps_, " on request; a checkpoint is in ",
-                            output_.string()),
-                        "the same command with --resume_from_checkpoint=latest goes on from here");
+      throw Interrupted(
+          str("stopped at step ", position_.step, " of ", steps_, " on request; a checkpoint is in ", output_.string()),
+          "the same command with --resume_from_checkpoint=latest goes on from here");
     }
   }
   const int64_t epoch = position_.epoch;

@@ -10,10 +10,10 @@
 namespace lorikeet {
 
 struct TrainResult {
-  int64_t steps = 0;                 // optimizer steps, those before a resume included
-  double last_loss = 0;              // of the last micro-step
-  std::filesystem::path lora_file;   // output_dir/pytorch_lora_weights.safetensors
-  int64_t peak_memory = 0;           // bytes, see engine/device.h
+  int64_t steps = 0;                                     // optimizer steps, those before a resume included
+  double last_loss = 0;                                  // of the last micro-step
+  std::filesystem::path lora_file;                       // output_dir/pytorch_lora_weights.safetensors
+  int64_t peak_memory = 0;                               // bytes, see engine/device.h
   std::vector<std::filesystem::path> validation_images;  // the last ones drawn
 };
 
