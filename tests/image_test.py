@@ -192,6 +192,16 @@ def test_decode_is_pillows(make, tmp_path):
     assert not differing
 
 
+@pytest.mark.parametrize("make", [jpeg_files, png_files, webp_files, orientation_files, odd_exif_files])
+def test_size_from_the_header_is_that_of_the_decoded_picture(make, tmp_path):
+    files = make()
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    answers, _ = run_tool([f"size {tmp_path / name}" for name in files])
+    expected = {name: as_pillow_sees_it(data).shape for name, data in files.items()}
+    assert dict(zip(files, answers)) == {name: f"ok {width} {height}" for name, (height, width, _) in expected.items()}
+
+
 def test_orientations_do_turn(tmp_path):
     """Guards the test above: Pillow itself must turn what it is given there."""
     files = orientation_files()

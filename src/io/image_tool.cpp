@@ -1,7 +1,7 @@
 // The picture functions for tests/image_test.py: one command per line of standard input, one answer per line.
 //   decode IN OUT                    resize IN WIDTH HEIGHT FILTER OUT
 //   encode IN OUT                    limit MAX_PIXELS (for the lines that follow)
-//   grid OUT COLUMNS FILL IN...
+//   grid OUT COLUMNS FILL IN...      size IN (answers "ok WIDTH HEIGHT")
 // IN is any picture, OUT of decode and resize is a PPM file.
 #include <fstream>
 #include <iostream>
@@ -11,6 +11,7 @@
 #include "core/errors.h"
 #include "core/text.h"
 #include "io/image.h"
+#include "io/image_size.h"
 
 namespace {
 
@@ -22,7 +23,8 @@ void write_ppm(const std::string& path, const Image& image) {
   out.write(reinterpret_cast<const char*>(image.pixels.data()), static_cast<std::streamsize>(image.pixels.size()));
 }
 
-void run(const std::string& line, ImageLimits& limits) {
+/// What is said besides "ok".
+std::string run(const std::string& line, ImageLimits& limits) {
   std::istringstream words(line);
   std::string command, in, out, filter;
   words >> command;
@@ -31,6 +33,10 @@ void run(const std::string& line, ImageLimits& limits) {
   } else if (command == "decode") {
     words >> in >> out;
     write_ppm(out, read_image(in, limits));
+  } else if (command == "size") {
+    words >> in;
+    const ImageSize size = read_image_size(in, limits);
+    return str(" ", size.width, " ", size.height);
   } else if (command == "encode") {
     words >> in >> out;
     write_image(out, read_image(in, limits));
@@ -47,6 +53,7 @@ void run(const std::string& line, ImageLimits& limits) {
   } else {
     throw UsageError(str("no such command: ", line));
   }
+  return "";
 }
 
 }  // namespace
@@ -55,8 +62,8 @@ int main() {
   ImageLimits limits;
   for (std::string line; std::getline(std::cin, line);) {
     try {
-      run(line, limits);
-      std::cout << "ok" << std::endl;
+      const std::string answer = run(line, limits);
+      std::cout << "ok" << answer << std::endl;
     } catch (const Error& error) {
       std::cout << "error: " << error.what() << std::endl;
     }
