@@ -5,7 +5,6 @@
 #include <array>
 #include <atomic>
 #include <chrono>
-#include <cstring>
 
 #include "core/text.h"
 
@@ -30,12 +29,6 @@ uint32_t masked_crc(std::string_view bytes) {
   return (crc >> 15 | crc << 17) + 0xA282EAD8u;
 }
 
-std::string little_endian(uint64_t value, int size) {
-  std::string bytes;
-  for (int i = 0; i < size; ++i) bytes += static_cast<char>(value >> (8 * i));
-  return bytes;
-}
-
 double wall_time() {
   return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
@@ -56,45 +49,6 @@ uint32_t crc32c(std::string_view bytes) {
   for (const char byte : bytes) crc = kTable[(crc ^ static_cast<uint8_t>(byte)) & 0xFF] ^ crc >> 8;
   return ~crc;
 }
-
-void ProtoMessage::add_varint(uint64_t value) {
-  for (; value >= 0x80; value >>= 7) bytes_ += static_cast<char>(value | 0x80);
-  bytes_ += static_cast<char>(value);
-}
-
-void ProtoMessage::add_fixed(uint64_t value, int size) { bytes_ += little_endian(value, size); }
-
-ProtoMessage& ProtoMessage::add_int(int field, int64_t value) {
-  if (value == 0) return *this;
-  add_varint(static_cast<uint64_t>(field) << 3);
-  add_varint(static_cast<uint64_t>(value));
-  return *this;
-}
-
-ProtoMessage& ProtoMessage::add_float(int field, float value) {
-  uint32_t bits;
-  std::memcpy(&bits, &value, sizeof bits);
-  add_varint(static_cast<uint64_t>(field) << 3 | 5);
-  add_fixed(bits, 4);
-  return *this;
-}
-
-ProtoMessage& ProtoMessage::add_double(int field, double value) {
-  uint64_t bits;
-  std::memcpy(&bits, &value, sizeof bits);
-  add_varint(static_cast<uint64_t>(field) << 3 | 1);
-  add_fixed(bits, 8);
-  return *this;
-}
-
-ProtoMessage& ProtoMessage::add_bytes(int field, std::string_view value) {
-  add_varint(static_cast<uint64_t>(field) << 3 | 2);
-  add_varint(value.size());
-  bytes_ += value;
-  return *this;
-}
-
-ProtoMessage& ProtoMessage::add_message(int field, const ProtoMessage& value) { return add_bytes(field, value.bytes_); }
 
 // Field numbers below are those of tensorboard/compat/proto/event.proto and summary.proto.
 

@@ -5,10 +5,10 @@
 #include <optional>
 
 #include "core/atomic_file.h"
-#include "core/errors.h"
 #include "core/text.h"
 #include "tracking/event_file.h"
 #include "tracking/hparams.h"
+#include "tracking/png_size.h"
 
 namespace lorikeet {
 namespace {
@@ -21,14 +21,6 @@ std::string time_name() {
   char buffer[32];
   const auto end = std::to_chars(buffer, buffer + sizeof buffer, std::chrono::duration<double>(now).count()).ptr;
   return {buffer, end};
-}
-
-/// Reads width and height from a PNG file's header.
-std::pair<uint32_t, uint32_t> png_size(std::string_view png) {
-  if (png.size() < 24 || png.substr(12, 4) != "IHDR") throw FormatError("a picture to log is not a PNG file");
-  uint32_t size[2] = {0, 0};
-  for (size_t i = 0; i < 8; ++i) size[i / 4] = size[i / 4] << 8 | static_cast<uint8_t>(png[16 + i]);
-  return {size[0], size[1]};
 }
 
 class TensorBoardTracker final : public Tracker {

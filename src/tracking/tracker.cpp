@@ -18,8 +18,16 @@ void Tracker::log_images(const std::string& tag, const std::vector<TrackedImage>
   guard([&] { write_images(tag, images, step); });
 }
 
-void Tracker::finish() {
-  guard([&] { write_end(); });
+void Tracker::log_console(std::string_view text) noexcept {
+  try {
+    write_console(text);
+  } catch (const std::exception&) {
+    // A warning would come back here; the next value that is logged will give one.
+  }
+}
+
+void Tracker::finish(int exit_code) {
+  guard([&] { write_end(exit_code); });
 }
 
 void Tracker::guard(const std::function<void()>& write) {

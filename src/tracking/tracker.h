@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -32,14 +33,18 @@ class Tracker {
   void log_scalars(const Scalars& values, int64_t step);
   /// Pictures under a tag ("validation", "test"); `step` is what the caller counts by.
   void log_images(const std::string& tag, const std::vector<TrackedImage>& images, int64_t step);
-  /// The run is over; nothing is logged after it.
-  void finish();
+  /// Lines that the program showed, without the end of the last one. From any thread, and from within a log sink: what
+  /// goes wrong here is not warned of.
+  void log_console(std::string_view text) noexcept;
+  /// The run is over, with the program's exit code; nothing is logged after it.
+  void finish(int exit_code = 0);
 
  private:
   virtual void write_config(const std::string& json) = 0;
   virtual void write_scalars(const Scalars& values, int64_t step) = 0;
   virtual void write_images(const std::string& tag, const std::vector<TrackedImage>& images, int64_t step) = 0;
-  virtual void write_end() {}
+  virtual void write_console(std::string_view text) {}
+  virtual void write_end(int exit_code) {}
   void guard(const std::function<void()>& write);
 
   std::string name_;
