@@ -115,6 +115,7 @@ void sync_wandb_run(const std::vector<WandbPart>& parts, std::chrono::millisecon
       log_info(str("wandb: to upload this run: ", wandb_sync_commands(parts)));
       return;
     }
+    log_info(str("wandb: uploading this run (Ctrl-C stops it; the run stays in ", parts.back().folder.string(), ")"));
     for (size_t i = 0; i < parts.size(); ++i) {
       const auto trouble = sync_part(*program, parts[i], time_limit);
       if (!trouble) continue;

@@ -116,7 +116,8 @@ TEST_F(WandbSyncTest, PartsAreUploadedOneAfterAnother) {
   for (const char* name : {"one", "two"}) fs::create_directories(folder_ / name);
   const std::string one = (folder_ / "one").string(), two = (folder_ / "two").string();
   sync_wandb_run({{one, false}, {two, true}}, std::chrono::seconds(20));
-  EXPECT_EQ(infos_, (Lines{"sync " + one + " [] ***", "sync " + two + " [allow] ***"}));
+  EXPECT_EQ(infos_, (Lines{"wandb: uploading this run (Ctrl-C stops it; the run stays in " + two + ")",
+                           "sync " + one + " [] ***", "sync " + two + " [allow] ***"}));
   EXPECT_TRUE(warnings_.empty());
 }
 
