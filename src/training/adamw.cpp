@@ -61,19 +61,4 @@ void AdamW::restore(const State& state) {
   state_.steps = state.steps;
 }
 
-torch::Tensor clip_gradient_norm(const std::vector<torch::Tensor>& parameters, double max_norm) {
-  torch::NoGradGuard no_grad;
-  std::vector<torch::Tensor> gradients, norms;
-  for (const auto& parameter : parameters) {
-    if (!parameter.grad().defined()) continue;
-    gradients.push_back(parameter.grad());
-    norms.push_back(torch::linalg_vector_norm(parameter.grad(), 2.0));
-  }
-  if (norms.empty()) return torch::zeros({});
-  const auto total = torch::linalg_vector_norm(torch::stack(norms), 2.0);
-  const auto factor = (max_norm / (total + 1e-6)).clamp_max(1.0);
-  for (auto& gradient : gradients) gradient.mul_(factor);
-  return total;
-}
-
 }  // namespace lorikeet

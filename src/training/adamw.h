@@ -6,6 +6,8 @@
 
 #include <vector>
 
+#include "training/gradient_clipping.h"
+
 namespace lorikeet {
 
 struct AdamWOptions {
@@ -38,9 +40,5 @@ class AdamW {
   AdamWOptions options_;
   State state_;
 };
-
-/// Scales the gradients so that their joint L2 norm is at most `max_norm`, as torch.nn.utils.clip_grad_norm_ does
-/// (they are multiplied even when they are small enough). Returns the norm before.
-torch::Tensor clip_gradient_norm(const std::vector<torch::Tensor>& parameters, double max_norm);
 
 }  // namespace lorikeet

@@ -27,7 +27,7 @@ class Optimizer {
   Optimizer& operator=(const Optimizer&) = delete;
   virtual ~Optimizer() = default;
 
-  /// One step with the parameters' .grad, which may be overwritten; parameters without one are left alone.
+  /// One step with the parameters' .grad, which it leaves as it is; parameters without one are left alone.
   /// Throws NumericError when a rate is more than a float can hold.
   virtual void step(double learning_rate) = 0;
   /// Drops the gradients.
