@@ -47,3 +47,24 @@ list(REMOVE_DUPLICATES support_dirs)
 list(JOIN support_dirs ":" support_path)
 target_link_options(lorikeet_torch INTERFACE
   "-Wl,--enable-new-dtags" "-Wl,-rpath,${TORCH_ROOT}/lib:${support_path}" "-Wl,-rpath-link,${support_path}")
+
+# Arrow reads Parquet files, in a library that the program loads when it meets one (src/io/CMakeLists.txt). PyPI's pyarrow ships
+# Arrow with its headers; without it everything else is built.
+option(LORIKEET_PARQUET "Build liblorikeet_parquet.so when pyarrow is there" ON)
+set(LORIKEET_PARQUET_FOUND FALSE)
+if(LORIKEET_PARQUET)
+  execute_process(
+    COMMAND ${LORIKEET_PYTHON} -c "import importlib.util as u; print(u.find_spec('pyarrow').submodule_search_locations[0])"
+    OUTPUT_VARIABLE PYARROW_ROOT OUTPUT_STRIP_TRAILING_WHITESPACE RESULT_VARIABLE pyarrow_result ERROR_QUIET)
+  file(GLOB arrow_libraries ${PYARROW_ROOT}/libarrow.so.* ${PYARROW_ROOT}/libparquet.so.*)
+  list(LENGTH arrow_libraries arrow_count)
+  if(pyarrow_result EQUAL 0 AND arrow_count EQUAL 2)
+    set(LORIKEET_PARQUET_FOUND TRUE)
+    add_library(lorikeet_arrow INTERFACE)
+    target_include_directories(lorikeet_arrow SYSTEM INTERFACE ${PYARROW_ROOT}/include)
+    target_link_libraries(lorikeet_arrow INTERFACE ${arrow_libraries})
+    target_link_options(lorikeet_arrow INTERFACE "-Wl,--enable-new-dtags" "-Wl,-rpath,${PYARROW_ROOT}")
+  else()
+    message(STATUS "pyarrow was not found by ${LORIKEET_PYTHON}: Parquet data sets will not be readable")
+  endif()
+endif()

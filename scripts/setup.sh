@@ -87,7 +87,7 @@ if [ $need_torch = yes ]; then
     space=12
     say "  .venv (in this folder, about 7 GB): torch 2.11.0 with its CUDA libraries, as an NVIDIA driver is present"
   else
-    say "  .venv (in this folder, about 1.5 GB): torch 2.11.0, CPU part only"
+    say "  .venv (in this folder, about 1.7 GB): torch 2.11.0, CPU part only, and Arrow"
   fi
 fi
 [ $need_test = no ] || say "  .venv: $(sed '/^#/d' $requirements/test.txt | tr '\n' ' ')"
