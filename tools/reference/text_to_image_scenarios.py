@@ -86,7 +86,7 @@ SCENARIOS = {
         ["--adam_beta1=0.8", "--adam_beta2=0.95", "--adam_weight_decay=0.3", "--adam_epsilon=1e-4"], steps=6
     ),
     "max_grad_norm": Scenario(["--max_grad_norm=1e9"], compat_bugs=False),
-    "bf16": Scenario([*CROP_AND_FLIP, "--mixed_precision=bf16", "--noise_offset=0.05"], common=batch(1)),
+    "bf16": Scenario([*CROP_AND_FLIP, "--mixed_precision=bf16", "--noise_offset=0.05"], common=batch(1), steps=16),
     "bilinear": Scenario(["--image_interpolation_mode=bilinear"], steps=6),
     "nearest": Scenario(["--image_interpolation_mode=nearest"], steps=6),
     "gradient_checkpointing": Scenario([*CROP_AND_FLIP, "--gradient_checkpointing"], common={"rank": "2"}, steps=10),
