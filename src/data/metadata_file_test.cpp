@@ -17,7 +17,8 @@ struct Contents {
 };
 
 Contents read(const std::string& name, const std::string& bytes, DatasetRequest request = {}) {
-  const TemporaryFolder folder;
+  static const TemporaryFolder folder;
+  std::filesystem::remove(folder / name);  // writing over a file waits for the disk
   std::ofstream(folder / name, std::ios::binary) << bytes;
   request.folder = folder.path();
   Contents contents;

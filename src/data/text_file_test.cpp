@@ -13,12 +13,13 @@ namespace {
 using Fields = std::vector<std::string>;
 
 std::filesystem::path write(const TemporaryFolder& folder, const std::string& bytes) {
+  std::filesystem::remove(folder / "m.csv");  // writing over a file waits for the disk
   std::ofstream(folder / "m.csv", std::ios::binary) << bytes;
   return folder / "m.csv";
 }
 
 std::vector<Fields> records(const std::string& bytes) {
-  const TemporaryFolder folder;
+  static const TemporaryFolder folder;
   TextFile file(write(folder, bytes), "m.csv");
   std::vector<Fields> all;
   while (auto record = file.next_record()) all.push_back(*record);
@@ -26,7 +27,7 @@ std::vector<Fields> records(const std::string& bytes) {
 }
 
 std::vector<std::string> lines(const std::string& bytes) {
-  const TemporaryFolder folder;
+  static const TemporaryFolder folder;
   TextFile file(write(folder, bytes), "m.csv");
   std::vector<std::string> all;
   while (auto line = file.next_line()) all.push_back(*line);
@@ -52,7 +53,7 @@ TEST(TextFile, GivesRecordsOfCsv) {
 }
 
 TEST(TextFile, KnowsWhereRecordsBegin) {
-  const TemporaryFolder folder;
+  static const TemporaryFolder folder;
   TextFile file(write(folder, "a\r\n\n\"x\ny\",1\nb\n"), "m.csv");
   for (const int64_t line : {1, 3, 5}) {
     ASSERT_TRUE(file.next_record());
@@ -63,7 +64,7 @@ TEST(TextFile, KnowsWhereRecordsBegin) {
 
 template <class Read>
 std::string refusal(const std::string& bytes, Read read) {
-  const TemporaryFolder folder;
+  static const TemporaryFolder folder;
   TextFile file(write(folder, bytes), "m.csv");
   try {
     while (read(file)) {
