@@ -7,11 +7,8 @@ from trace_support import assert_weights, logged, read_trace, run_training, shap
 from text_to_image_scenarios import SCENARIOS, TRACES, Workspace  # isort: skip (trace_support makes it importable)
 
 
-def train(name, workspace, output_dir, places=None):
-    flags = workspace.command(name, output_dir, places)
-    if SCENARIOS[name].compat_bugs:
-        flags.append("--compat_bugs")
-    run_training("text-to-image", flags)
+def train(name, workspace, output_dir):
+    run_training("text-to-image", workspace.our_command(name, output_dir))
     return logged(output_dir, "text2image-fine-tune", "train_loss"), weights_of(output_dir)
 
 

@@ -37,7 +37,7 @@ class Scenario(training_scenarios.Scenario):
 
 @dataclass(frozen=True)
 class NamedDataset(Scenario):
-    """A local folder given as --dataset_name, which is how the script reads parquet."""
+    """A local folder given as --dataset_name: the script reads parquet only so, `lorikeet` by --train_data_dir."""
 
     DATA_FLAG: ClassVar[str] = "dataset_name"
 
@@ -146,6 +146,12 @@ class Workspace(training_scenarios.Workspace):
         self._columns()
         self._sub_folders()
 
+    def our_command(self, name, output_dir, places=None) -> list[str]:
+        """The same run in the words of `lorikeet train text-to-image`."""
+        flags = self.command(name, output_dir, places)
+        flags = [flag.replace("--dataset_name=", "--train_data_dir=") for flag in flags]
+        return [*flags, *(["--compat_bugs"] if SCENARIOS[name].compat_bugs else [])]
+
     def _data_set(self, name, pictures, metadata):
         """A folder of copies of the committed pictures ({new name: picture}) with its metadata files."""
         folder = self.folder / name
@@ -165,15 +171,15 @@ class Workspace(training_scenarios.Workspace):
     def _sub_folders(self):
         """Each sub-folder with its own metadata.jsonl."""
         pictures = {
-            "test/large.jpg": "7-large.jpg",
-            "test/small.png": "5-small.png",
-            "train/2.png": "3-transparent.png",
-            "train/10.webp": "6-lossy.webp",
-            "train/unnamed.png": "0-wide.png",
+            "a/large.jpg": "7-large.jpg",
+            "a/small.png": "5-small.png",
+            "b/2.png": "3-transparent.png",
+            "b/10.webp": "6-lossy.webp",
+            "b/unnamed.png": "0-wide.png",
         }
-        train = [{"text": "ten", "file_name": "10.webp"}, {"text": "two", "file_name": "2.png"}]
-        test = [{"text": "small", "file_name": "small.png"}, {"text": "large", "file_name": "large.jpg"}]
-        metadata = {"train/metadata.jsonl": as_json_lines(train), "test/metadata.jsonl": as_json_lines(test)}
+        first = [{"text": "small", "file_name": "small.png"}, {"text": "large", "file_name": "large.jpg"}]
+        second = [{"text": "ten", "file_name": "10.webp"}, {"text": "two", "file_name": "2.png"}]
+        metadata = {"a/metadata.jsonl": as_json_lines(first), "b/metadata.jsonl": as_json_lines(second)}
         self._data_set("sub_folders", pictures, metadata)
 
 
