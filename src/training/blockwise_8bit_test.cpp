@@ -47,6 +47,13 @@ TEST(Blockwise8bit, CodesAreTheNearest) {
   }
 }
 
+TEST(Blockwise8bit, TiesGoToTheLowerCode) {
+  const auto map = dynamic_map(false);
+  const auto middles = (map.slice(0, 0, 255) + map.slice(0, 1)) / 2.0;
+  const auto codes = quantized(torch::cat({middles, torch::ones({1})}), map).codes;
+  EXPECT_TRUE(torch::equal(codes, torch::arange(256).to(torch::kByte)));
+}
+
 TEST(Blockwise8bit, ZerosStayZeros) {
   for (const bool is_signed : {true, false}) {
     const auto map = dynamic_map(is_signed);
