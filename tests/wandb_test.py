@@ -55,6 +55,11 @@ def sync_environment(home, sink, **changes):
     return environment(home, **{"PATH": path, "WANDB_BASE_URL": sink.url, "WANDB_API_KEY": KEY} | changes)
 
 
+def upload_by_hand(home, part, env):
+    program = home / "bin" / "wandb"
+    subprocess.run([program, "sync", part], env=env, cwd=home, check=True, timeout=120, capture_output=True)
+
+
 def png(folder, name, color):
     path = folder / f"{name}.png"
     if not path.exists():
@@ -63,7 +68,9 @@ def png(folder, name, color):
 
 
 def run_tool(folder, lines, first_step=0, code=0, env=None):
-    """Returns what it showed."""
+    """Returns what it showed. It is run in a folder that must stay empty."""
+    elsewhere = Path(f"{folder}.elsewhere")
+    elsewhere.mkdir(parents=True, exist_ok=True)
     result = subprocess.run(
         [TOOL, folder, str(first_step), "wandb"],
         input="".join(line + "\n" for line in lines),
@@ -71,8 +78,10 @@ def run_tool(folder, lines, first_step=0, code=0, env=None):
         text=True,
         timeout=120,
         env=env or environment(folder),
+        cwd=elsewhere,
     )
     assert result.returncode == code, result.stderr
+    assert not list(elsewhere.iterdir())
     return result.stderr
 
 
@@ -293,7 +302,7 @@ def test_a_killed_run_is_uploaded_as_failed(tmp_path, tail):
         torn.write(tail)
     with Sink() as sink:
         env = sync_environment(tmp_path, sink)
-        subprocess.run([tmp_path / "bin" / "wandb", "sync", file.parent], env=env, check=True, timeout=120, capture_output=True)
+        upload_by_hand(tmp_path, file.parent, env)
         (run,) = sink.runs.values()
     assert [row["_step"] for row in run.history] == [1, 2, 3, 4, 5]
     assert run.exit_code == 1
@@ -301,10 +310,11 @@ def test_a_killed_run_is_uploaded_as_failed(tmp_path, tail):
 
 def resumed(folder, env, first=None):
     """A run killed at step 7 and resumed at step 5, as two parts; `first` is called between them."""
-    run_tool(folder, [f"scalar loss {step}.0 {step}" for step in range(1, 8)] + ["kill"], code=-signal.SIGKILL, env=env)
+    lines = [line for step in range(1, 8) for line in (f"scalar loss {step}.0 {step}", f"console step {step}")]
+    run_tool(folder, lines + ["kill"], code=-signal.SIGKILL, env=env)
     if first:
         first(parts(folder)[0].parent)
-    lines = [f"scalar loss {step}.5 {step}" for step in range(6, 10)]
+    lines = [line for step in range(6, 10) for line in (f"scalar loss {step}.5 {step}", f"console step {step}")]
     return run_tool(folder, ["config " + json.dumps(CONFIG), *lines, "finish 0"], first_step=5, env=env)
 
 
@@ -318,6 +328,9 @@ def test_both_parts_of_a_resumed_run_are_uploaded_as_one(tmp_path):
     assert [(row["_step"], row["loss"]) for row in run.history] == expected
     runtimes = [row["_runtime"] for row in run.history]
     assert runtimes == sorted(runtimes)
+    # The lines behind step 5 are cut off with its rows, but for that of step 6: its row came when step 7 began.
+    assert [line.split()[-1] for line in run.lines["output.log"]] == list("1234566789")
+    assert run.config["max_train_steps"] == 500
     assert run.uploads == 2 and run.exit_code == 0
 
 
@@ -326,7 +339,7 @@ def test_a_part_that_is_uploaded_already_is_continued(tmp_path):
         env = sync_environment(tmp_path, sink)
 
         def upload(part):
-            subprocess.run([tmp_path / "bin" / "wandb", "sync", part], env=env, check=True, timeout=120, capture_output=True)
+            upload_by_hand(tmp_path, part, env)
 
         shown = resumed(tmp_path / "logs", env, upload)
         assert shown.count("Finished syncing") == 1, shown
@@ -342,7 +355,7 @@ def test_the_commands_that_are_shown_do_the_same(tmp_path):
         shown = resumed(tmp_path / "logs", env | {"WANDB_MODE": "offline"})
         assert not sink.operations
         command = shown.splitlines()[-1].removeprefix(FINISHED)
-        subprocess.run(["/bin/sh", "-c", command], env=env, check=True, timeout=120, capture_output=True)
+        subprocess.run(["/bin/sh", "-c", command], env=env, cwd=tmp_path, check=True, timeout=120, capture_output=True)
         (run,) = sink.runs.values()
     assert [row["_step"] for row in run.history] == list(range(1, 10))
     assert run.exit_code == 0

@@ -33,10 +33,10 @@ WandbRun::WandbRun(const WandbSettings& settings, const fs::path& record, int64_
   if (first_step > 0) read_record(record);
   if (id_.empty()) id_ = new_wandb_run_id();
   if (first_step > 0) read_past(first_step);
-  make_folder(settings.folder, start);
+  make_folder(fs::absolute(settings.folder), start);
   std::string text = id_ + "\n";
   for (const WandbPart& part : earlier_) text += part.folder.string() + "\n";
-  text += fs::absolute(folder_).string() + "\n";
+  text += folder_.string() + "\n";
   fs::create_directories(record.parent_path());
   write_file_atomically(record, text);
 }

@@ -59,14 +59,16 @@ std::string quoted(const std::string& path) {
   return out + "'";
 }
 
-/// Without it, the official program would write a later part's rows over those of the first.
+/// Without it, the official program would write a later part's console lines over those of the first.
 constexpr std::pair<const char*, const char*> kResume{"WANDB_RESUME", "allow"};
 
 /// What is wrong, or nothing.
 std::optional<std::string> sync_part(const std::string& program, const WandbPart& part,
                                      std::chrono::milliseconds time_limit) {
-  ChildProgram child{{program, "sync", part.folder.string()}, {}, time_limit};
-  if (part.resumed && variable(kResume.first).empty()) child.environment.push_back(kResume);
+  // It keeps its own logs in WANDB_DIR/wandb, where the runs are; by default that is in the current folder.
+  const fs::path parent = fs::absolute(part.folder).parent_path().parent_path();
+  ChildProgram child{{program, "sync", part.folder.string()}, {{"WANDB_DIR", parent.string()}}, time_limit};
+  if (part.resumed && variable(kResume.first).empty()) child.environment.emplace_back(kResume);
   const auto code = run_child(child, [](std::string_view line) { log_info(blot_secrets(std::string(line))); });
   if (!code) {
     return stop_requested() ? "it was stopped" : str("it took more than ", time_limit.count() / 1000, " seconds");

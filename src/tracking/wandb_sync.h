@@ -11,7 +11,7 @@ namespace lorikeet {
 /// One folder of a run and how its upload begins.
 struct WandbPart {
   std::filesystem::path folder;
-  bool resumed = false;  // its rows go behind those that the server has
+  bool resumed = false;  // its rows and lines go behind those that the server has
 };
 
 /// The commands that upload the parts, for a person to type.

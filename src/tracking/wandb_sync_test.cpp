@@ -112,12 +112,13 @@ TEST_F(WandbSyncTest, WithoutProgramOrCredentialsOneLineTellsWhatToType) {
 
 TEST_F(WandbSyncTest, PartsAreUploadedOneAfterAnother) {
   environment_.set("WANDB_API_KEY", "a-secret-key");
-  install("echo \"$1 $2 [$WANDB_RESUME] $WANDB_API_KEY\"; touch \"$2/run.wandb.synced\"");
+  install("echo \"$1 $2 [$WANDB_RESUME] $WANDB_DIR $WANDB_API_KEY\"; touch \"$2/run.wandb.synced\"");
   for (const char* name : {"one", "two"}) fs::create_directories(folder_ / name);
   const std::string one = (folder_ / "one").string(), two = (folder_ / "two").string();
+  const std::string runs = folder_.parent_path().string();  // where the official program keeps its own logs
   sync_wandb_run({{one, false}, {two, true}}, std::chrono::seconds(20));
   EXPECT_EQ(infos_, (Lines{"wandb: uploading this run (Ctrl-C stops it; the run stays in " + two + ")",
-                           "sync " + one + " [] ***", "sync " + two + " [allow] ***"}));
+                           "sync " + one + " [] " + runs + " ***", "sync " + two + " [allow] " + runs + " ***"}));
   EXPECT_TRUE(warnings_.empty());
 }
 
