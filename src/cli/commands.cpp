@@ -2,6 +2,7 @@
 #include "cli/doctor.h"
 #include "cli/generate.h"
 #include "cli/train_dreambooth.h"
+#include "cli/train_text_to_image.h"
 #include "cli/version.h"
 
 namespace lorikeet {
@@ -16,6 +17,15 @@ const std::vector<Command>& commands() {
                        "    --instance_data_dir=examples/demo-subject --instance_prompt=\"sks cat face\" \\\n"
                        "    --resolution=64 --rank=8 --learning_rate=1e-3 --max_train_steps=100 --seed=0"},
            train_dreambooth_command),
+      bind(
+          {.name = "train text-to-image",
+           .summary = "Teach a model a style or a subject from captioned pictures",
+           .about = "Trains a LoRA on the pictures and captions of --train_data_dir with the flags of Diffusers' "
+                    "train_text_to_image_lora.py, and writes pytorch_lora_weights.safetensors into --output_dir.",
+           .example = "  lorikeet train text-to-image --pretrained_model_name_or_path=models/lorikeet-base \\\n"
+                      "    --train_data_dir=examples/demo-style --resolution=64 --random_flip --train_batch_size=4 \\\n"
+                      "    --rank=8 --learning_rate=1e-3 --max_train_steps=100 --seed=0"},
+          train_text_to_image_command),
       bind({.name = "generate",
             .summary = "Draw pictures from prompts, with or without a LoRA",
             .about = "Opens a Stable Diffusion model in Diffusers' layout, puts a LoRA into it where one is given, and "

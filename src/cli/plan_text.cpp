@@ -1,7 +1,7 @@
 #include <sstream>
 
 #include "cli/machine.h"
-#include "cli/train_dreambooth.h"
+#include "cli/training_observer.h"
 
 namespace lorikeet {
 namespace {
@@ -21,10 +21,8 @@ std::string grouped(int64_t value) {
 std::string plan_text(const TrainingPlan& plan) {
   std::ostringstream out;
   out << "Device: " << plan.device << ", " << plan.precision << "\n";
-  out << "Pictures: " << plan.instance_images << " of the subject";
-  if (plan.class_images > 0) out << ", " << plan.class_images << " of the class";
-  if (plan.class_images_to_generate > 0) out << " (" << plan.class_images_to_generate << " of them yet to be drawn)";
-  out << "\n";
+  out << "Pictures: " << plan.pictures << "\n";
+  if (plan.held_out > 0) out << "Held out: " << plan.held_out << " of them, for the validation loss\n";
   if (!plan.skipped.empty()) {
     out << "Skipped, being no pictures:";
     for (const auto& name : plan.skipped) out << " " << name;

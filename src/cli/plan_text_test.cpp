@@ -1,6 +1,6 @@
 #include <gtest/gtest.h>
 
-#include "cli/train_dreambooth.h"
+#include "cli/training_observer.h"
 
 namespace lorikeet {
 namespace {
@@ -9,7 +9,8 @@ TEST(PlanText, TellsEveryFactOnALine) {
   TrainingPlan plan;
   plan.device = "Some CPU, 2 threads";
   plan.precision = "fp32";
-  plan.instance_images = plan.examples = plan.batches_per_epoch = 5;
+  plan.pictures = "5 of the subject";
+  plan.examples = plan.batches_per_epoch = 5;
   plan.epochs = 100;
   plan.batch_size = 1;
   plan.steps = 1500;
@@ -24,15 +25,15 @@ TEST(PlanText, TellsEveryFactOnALine) {
             "Memory: about 1.5 GiB\n");
 }
 
-TEST(PlanText, TellsOfClassPicturesAccumulationAndSkippedEntries) {
+TEST(PlanText, TellsOfHeldOutPicturesAccumulationAndSkippedEntries) {
   TrainingPlan plan;
-  plan.class_images = 20;
-  plan.class_images_to_generate = 12;
+  plan.pictures = "40 with captions";
+  plan.held_out = 4;
   plan.skipped = {"notes.txt", "raw"};
   plan.gradient_accumulation_steps = 4;
   plan.epochs = plan.batches_per_epoch = 1;
   const std::string text = plan_text(plan);
-  EXPECT_NE(text.find(", 20 of the class (12 of them yet to be drawn)\n"), std::string::npos);
+  EXPECT_NE(text.find("Pictures: 40 with captions\nHeld out: 4 of them, for the validation loss\n"), std::string::npos);
   EXPECT_NE(text.find("Skipped, being no pictures: notes.txt raw\n"), std::string::npos);
   EXPECT_NE(text.find(" x 4 accumulated, 1 epoch of 1 batch\n"), std::string::npos);
 }

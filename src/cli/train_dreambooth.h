@@ -1,15 +1,11 @@
 // `lorikeet train dreambooth`.
 #pragma once
 
-#include "training/observer.h"
 #include "training/train_dreambooth_options.h"
 
 namespace lorikeet {
 
 /// Trains with progress bars, or prints the plan for --dry_run. Throws what train_dreambooth throws.
 void train_dreambooth_command(const TrainDreamboothOptions& options);
-
-/// The plan for people, one line per fact.
-std::string plan_text(const TrainingPlan& plan);
 
 }  // namespace lorikeet

@@ -2,84 +2,54 @@
 
 #include <algorithm>
 
-#include "core/errors.h"
-#include "core/text.h"
-#include "engine/random.h"
-
 namespace lorikeet {
+namespace {
 
-DreamboothLoader::DreamboothLoader(PictureFolder& instances, PictureFolder* classes, int64_t batch_size,
-                                   bool center_crop, torch::Generator& generator)
-    : instances_(instances),
-      classes_(classes),
-      batch_size_(batch_size),
-      center_crop_(center_crop),
-      generator_(generator),
-      examples_(classes == nullptr ? instances.size() : std::max(instances.size(), classes->size())) {}
-
-void DreamboothLoader::start_epoch() {
-  draw_seed(generator_);  // DataLoader's base seed, meant for workers; drawn even without them
-  auto sampler = make_generator(static_cast<uint64_t>(draw_seed(generator_)));
-  order_ = draw_permutation(examples_, sampler);
-  position_ = 0;
-  pending_ = fetch();
+int64_t largest(const PictureSets& sets) {
+  size_t size = 0;
+  for (const auto& set : sets) size = std::max(size, set->trained_on().size());
+  return static_cast<int64_t>(size);
 }
 
-std::optional<PictureBatch> DreamboothLoader::next() {
-  auto batch = std::move(pending_);
-  pending_.reset();
-  if (batch) pending_ = fetch();
+}  // namespace
+
+DreamboothLoader::DreamboothLoader(PictureSets& sets, Options options, torch::Generator& generator)
+    : Loader(sets, largest(sets), options.batch_size, generator), options_(std::move(options)) {
+  for (const auto& set : sets) members_.push_back(set->trained_on());
+}
+
+std::vector<PictureRef> DreamboothLoader::pictures_of(int64_t example) const {
+  std::vector<PictureRef> pictures;
+  for (size_t set = 0; set < sets_.size(); ++set) {
+    const auto& members = members_[set];
+    const int64_t index = members[static_cast<size_t>(example) % members.size()];
+    pictures.push_back({static_cast<int64_t>(set), index, {}, false, options_.prompts.at(set)});
+  }
+  return pictures;
+}
+
+PictureBatch DreamboothLoader::draw(const std::vector<int64_t>& examples) {
+  std::vector<PictureBatch> parts(sets_.size());
+  for (const int64_t example : examples) {
+    for (auto& picture : pictures_of(example)) {
+      PictureSet& set = *sets_[static_cast<size_t>(picture.set)];
+      picture.crop = options_.center_crop ? set.center_crop(picture.index) : set.random_crop(picture.index, generator_);
+      parts[static_cast<size_t>(picture.set)].push_back(std::move(picture));
+    }
+  }
+  PictureBatch batch;
+  for (auto& part : parts) std::move(part.begin(), part.end(), std::back_inserter(batch));
   return batch;
 }
 
-std::optional<PictureBatch> DreamboothLoader::fetch() {
-  const int64_t end = position_ + std::min(batch_size_, examples_ - position_);
-  if (position_ >= end) return std::nullopt;
-  PictureBatch instances, classes;
-  for (; position_ < end; ++position_) {
-    const int64_t example = order_[static_cast<size_t>(position_)];
-    instances.push_back(draw(false, example));
-    if (classes_ != nullptr) classes.push_back(draw(true, example));
-  }
-  instances.insert(instances.end(), classes.begin(), classes.end());
-  return instances;
-}
-
-PictureRef DreamboothLoader::draw(bool is_class, int64_t example) {
-  PictureFolder& folder = is_class ? *classes_ : instances_;
-  const int64_t index = example % folder.size();
-  return {is_class, index, center_crop_ ? folder.center_crop(index) : folder.random_crop(index, generator_)};
-}
-
-bool DreamboothLoader::fits_folders(const PictureBatch& batch) {
-  const auto rows = static_cast<int64_t>(batch.size());
-  const int64_t instances = classes_ == nullptr ? rows : rows / 2;
-  if (instances < 1 || instances > batch_size_ || (classes_ != nullptr && rows != 2 * instances)) return false;
-  for (int64_t row = 0; row < rows; ++row) {
-    const auto& [is_class, index, crop] = batch[static_cast<size_t>(row)];
-    if (is_class != (row >= instances)) return false;
-    PictureFolder& folder = is_class ? *classes_ : instances_;
-    if (index < 0 || index >= folder.size() || !folder.holds(index, crop)) return false;
+bool DreamboothLoader::fits(const PictureBatch& batch) const {
+  const size_t each = batch.size() / sets_.size();
+  if (each * sets_.size() != batch.size() || static_cast<int64_t>(each) > batch_size_) return false;
+  for (size_t row = 0; row < batch.size(); ++row) {
+    const auto set = static_cast<int64_t>(row / each);
+    if (batch[row].set != set || batch[row].caption != options_.prompts.at(row / each)) return false;
   }
   return true;
-}
-
-void DreamboothLoader::restore(State state) {
-  const bool fits =
-      static_cast<int64_t>(state.order.size()) == examples_ && state.position >= 0 && state.position <= examples_ &&
-      std::all_of(state.order.begin(), state.order.end(), [&](int64_t i) { return i >= 0 && i < examples_; });
-  if (!fits) {
-    throw FormatError(
-        str("the checkpoint was made with ", state.order.size(), " examples, there are ", examples_, " now"),
-        "train with the same pictures, or start a new run");
-  }
-  if (state.pending && !fits_folders(*state.pending)) {
-    throw FormatError("the checkpoint's next batch names a picture, or a part of one, that is not there",
-                      "train with the same pictures, or start a new run");
-  }
-  order_ = std::move(state.order);
-  position_ = state.position;
-  pending_ = std::move(state.pending);
 }
 
 }  // namespace lorikeet

@@ -1,66 +1,32 @@
-// Which pictures each batch holds, in the order and with the random draws of Diffusers' DreamBooth script.
+// Batches as Diffusers' DreamBooth script makes them.
 #pragma once
 
-#include <cstdint>
-#include <optional>
-#include <vector>
+#include <string>
 
-#include "data/picture_folder.h"
+#include "data/loader.h"
 
 namespace lorikeet {
 
-/// One picture of a batch: where it comes from and which square of it.
-struct PictureRef {
-  bool is_class = false;  // from the class folder, else from the instance folder
-  int64_t index = 0;      // in that folder
-  Crop crop;
-  bool operator==(const PictureRef&) const = default;
-};
-
-/// The pictures of a batch: instances first, then, with prior preservation, as many class pictures.
-using PictureBatch = std::vector<PictureRef>;
-
-/// Draws epochs of batches as torch's DataLoader(shuffle=True) under accelerate does: per epoch a base seed (unused),
-/// a seed for the permutation, and the crops of batch k+1 BEFORE batch k is handed out (accelerate reads one ahead).
-/// An example holds instance i mod #instances and class picture i mod #classes; the last batch may be short.
-class DreamboothLoader {
+/// Set 0 holds the instances, set 1, if there is one, the class pictures. Example i holds instance i mod #instances
+/// and class picture i mod #classes, each with its set's prompt; a batch holds all its instances first. Pictures that
+/// are held out do not count.
+class DreamboothLoader : public Loader {
  public:
-  /// `classes` may be null. The folders and the generator must outlive the loader.
-  DreamboothLoader(PictureFolder& instances, PictureFolder* classes, int64_t batch_size, bool center_crop,
-                   torch::Generator& generator);
-
-  int64_t examples() const { return examples_; }
-  int64_t batches_per_epoch() const { return (examples_ - 1) / batch_size_ + 1; }
-
-  void start_epoch();
-  /// nullopt at the epoch's end. `is_last()` then tells whether the batch just given was the last.
-  std::optional<PictureBatch> next();
-  bool is_last() const { return !pending_; }
-
-  /// Everything needed to go on in the middle of an epoch.
-  struct State {
-    std::vector<int64_t> order;
-    int64_t position = 0;  // examples taken from `order`, the pending batch's included
-    std::optional<PictureBatch> pending;
+  struct Options {
+    int64_t batch_size = 1;
+    bool center_crop = false;
+    std::vector<std::string> prompts;  // one a set
   };
-  State state() const { return {order_, position_, pending_}; }
-  /// Throws FormatError when the state does not fit these folders.
-  void restore(State state);
+  /// The sets and the generator must outlive the loader.
+  DreamboothLoader(PictureSets& sets, Options options, torch::Generator& generator);
 
  private:
-  std::optional<PictureBatch> fetch();
-  bool fits_folders(const PictureBatch& batch);
-  PictureRef draw(bool is_class, int64_t example);
+  PictureBatch draw(const std::vector<int64_t>& examples) override;
+  bool fits(const PictureBatch& batch) const override;
+  std::vector<PictureRef> pictures_of(int64_t example) const override;
 
-  PictureFolder& instances_;
-  PictureFolder* classes_;
-  int64_t batch_size_;
-  bool center_crop_;
-  torch::Generator& generator_;
-  int64_t examples_;
-  std::vector<int64_t> order_;
-  int64_t position_ = 0;
-  std::optional<PictureBatch> pending_;
+  Options options_;
+  std::vector<std::vector<int64_t>> members_;  // of each set: the pictures that are trained on
 };
 
 }  // namespace lorikeet

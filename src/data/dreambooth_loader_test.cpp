@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -25,21 +26,38 @@ class Pictures {
     for (const auto& [width, height] : sizes) {
       write_image(folder_ / (std::to_string(100 + count_++) + ".png"), noise(width, height));
     }
-    pictures_.emplace(folder_.path(), kSide64);
   }
-  PictureFolder& folder() { return *pictures_; }
+  /// Another set of the same pictures each time.
+  std::unique_ptr<PictureSet> set() const {
+    std::vector<std::string> skipped;
+    return std::make_unique<PictureSet>(list_pictures(folder_.path(), skipped), kSide64);
+  }
 
  private:
   TemporaryFolder folder_;
   int count_ = 0;
-  std::optional<PictureFolder> pictures_;
+};
+
+/// A loader of instances and, perhaps, class pictures, with its sets.
+struct Loading {
+  Loading(const Pictures& instances, const Pictures* classes, int64_t batch_size, torch::Generator& generator,
+          bool center_crop = false) {
+    sets.push_back(instances.set());
+    if (classes != nullptr) sets.push_back(classes->set());
+    loader.emplace(sets, DreamboothLoader::Options{batch_size, center_crop, {"sks cat", "cat"}}, generator);
+  }
+  PictureSets sets;
+  std::optional<DreamboothLoader> loader;
 };
 
 const Sizes kMixed = {{96, 80}, {64, 64}, {64, 100}, {128, 64}, {70, 71}};
 
 PictureBatch batch_from_json(const nlohmann::json& cuts) {
   PictureBatch batch;
-  for (const auto& cut : cuts) batch.push_back({cut[0].get<int>() == 1, cut[1], {cut[2], cut[3]}});
+  for (const auto& cut : cuts) {
+    const auto set = cut[0].get<int64_t>();
+    batch.push_back({set, cut[1], {cut[2], cut[3]}, false, set == 0 ? "sks cat" : "cat"});
+  }
   return batch;
 }
 
@@ -53,8 +71,8 @@ TEST(DreamboothLoader, GivesTheBatchesAndCropsOfThePeer) {
     std::optional<Pictures> classes;
     if (!item.at("classes").empty()) classes.emplace(item.at("classes").get<Sizes>());
     auto generator = make_generator(item.at("seed").get<uint64_t>());
-    DreamboothLoader loader(instances.folder(), classes ? &classes->folder() : nullptr, item.at("batch"),
-                            item.at("center"), generator);
+    Loading loading(instances, classes ? &*classes : nullptr, item.at("batch"), generator, item.at("center"));
+    auto& loader = *loading.loader;
     for (const auto& epoch : item.at("epochs")) {
       EXPECT_EQ(loader.batches_per_epoch(), static_cast<int64_t>(epoch.size()));
       loader.start_epoch();
@@ -74,10 +92,10 @@ TEST(DreamboothLoader, GivesTheBatchesAndCropsOfThePeer) {
 TEST(DreamboothLoader, CountsTheLongerFolder) {
   Pictures two({{64, 64}, {64, 64}}), five(kMixed);
   auto generator = make_generator(0);
-  EXPECT_EQ(DreamboothLoader(two.folder(), nullptr, 1, false, generator).examples(), 2);
-  EXPECT_EQ(DreamboothLoader(two.folder(), &five.folder(), 1, false, generator).examples(), 5);
-  EXPECT_EQ(DreamboothLoader(five.folder(), &two.folder(), 2, false, generator).examples(), 5);
-  EXPECT_EQ(DreamboothLoader(five.folder(), &two.folder(), 2, false, generator).batches_per_epoch(), 3);
+  EXPECT_EQ(Loading(two, nullptr, 1, generator).loader->examples(), 2);
+  EXPECT_EQ(Loading(two, &five, 1, generator).loader->examples(), 5);
+  EXPECT_EQ(Loading(five, &two, 2, generator).loader->examples(), 5);
+  EXPECT_EQ(Loading(five, &two, 2, generator).loader->batches_per_epoch(), 3);
 }
 
 /// All batches from here to the end of the next epoch.
@@ -95,7 +113,8 @@ TEST(DreamboothLoader, GoesOnFromItsStateInTheMiddleOfAnEpoch) {
   for (int taken = 0; taken <= 3; ++taken) {
     SCOPED_TRACE(taken);
     auto generator = make_generator(3);
-    DreamboothLoader loader(instances.folder(), &classes.folder(), 2, false, generator);
+    Loading loading(instances, &classes, 2, generator);
+    auto& loader = *loading.loader;
     loader.start_epoch();
     for (int i = 0; i < taken; ++i) loader.next();
     const auto state = loader.state();
@@ -105,7 +124,8 @@ TEST(DreamboothLoader, GoesOnFromItsStateInTheMiddleOfAnEpoch) {
 
     auto other = make_generator(99);
     set_generator_state(other, random);
-    DreamboothLoader resumed(instances.folder(), &classes.folder(), 2, false, other);
+    Loading again(instances, &classes, 2, other);
+    auto& resumed = *again.loader;
     resumed.restore(state);
     EXPECT_EQ(resumed.is_last(), taken == 3);
     EXPECT_EQ(rest(resumed), expected);
@@ -115,7 +135,8 @@ TEST(DreamboothLoader, GoesOnFromItsStateInTheMiddleOfAnEpoch) {
 TEST(DreamboothLoader, RefusesAStateThatDoesNotFit) {
   Pictures instances(kMixed), classes({{64, 90}, {80, 64}});
   auto generator = make_generator(3);
-  DreamboothLoader loader(instances.folder(), &classes.folder(), 2, false, generator);
+  Loading loading(instances, &classes, 2, generator);
+  auto& loader = *loading.loader;
   loader.start_epoch();
   const auto good = loader.state();
   ASSERT_EQ(good.pending->size(), 4u);
@@ -145,15 +166,31 @@ TEST(DreamboothLoader, RefusesAStateThatDoesNotFit) {
   refused([](auto& s) { s.pending->front().index = -1; });
   refused([](auto& s) { s.pending->front().crop.top = 65; });
   refused([](auto& s) { s.pending->back().crop.left = -1; });
+  refused([](auto& s) { s.pending->front().caption = "another"; });
+  refused([](auto& s) { s.pending->front().set = 2; });
 }
 
 TEST(DreamboothLoader, RefusesClassPicturesWithoutAClassFolder) {
   Pictures instances(kMixed), classes(kMixed);
   auto generator = make_generator(3);
-  DreamboothLoader both(instances.folder(), &classes.folder(), 2, false, generator),
-      one(instances.folder(), nullptr, 4, false, generator);
-  both.start_epoch();
-  EXPECT_THROW(one.restore(both.state()), FormatError);
+  Loading both(instances, &classes, 2, generator), one(instances, nullptr, 4, generator);
+  both.loader->start_epoch();
+  EXPECT_THROW(one.loader->restore(both.loader->state()), FormatError);
+}
+
+TEST(DreamboothLoader, PassesOverPicturesThatAreHeldOut) {
+  const Pictures instances(kMixed);
+  auto generator = make_generator(3);
+  Loading loading(instances, nullptr, 1, generator);
+  loading.sets[0]->hold_out(0);
+  loading.sets[0]->hold_out(3);
+  DreamboothLoader loader(loading.sets, {1, false, {"sks cat"}}, generator);
+  ASSERT_EQ(loader.examples(), 3);
+  loader.start_epoch();
+  std::vector<int64_t> seen;
+  while (const auto batch = loader.next()) seen.push_back(batch->front().index);
+  std::sort(seen.begin(), seen.end());
+  EXPECT_EQ(seen, (std::vector<int64_t>{1, 2, 4}));
 }
 
 }  // namespace

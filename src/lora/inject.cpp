@@ -10,12 +10,6 @@
 namespace lorikeet {
 namespace {
 
-bool is_meant(const std::string& path, const std::string& target) {
-  if (target.find_first_of("*?") != std::string::npos) return fnmatch(target.c_str(), path.c_str(), 0) == 0;
-  if (path == target) return true;
-  return path.size() > target.size() && path[path.size() - target.size() - 1] == '.' && path.ends_with(target);
-}
-
 /// What nn.Linear's and nn.Conv2d's constructors draw for a weight; only the draws matter, the values are overwritten.
 void draw_constructor(torch::Tensor weight, torch::Generator& generator) {
   const double fan_in = static_cast<double>(weight[0].numel());
@@ -23,21 +17,30 @@ void draw_constructor(torch::Tensor weight, torch::Generator& generator) {
   weight.uniform_(-bound, bound, generator);
 }
 
-std::shared_ptr<LoraAdapter> fresh_adapter(const torch::Tensor& weight, const LoraConfig& config,
+int64_t rank_of(const std::string& path, const LoraConfig& config) {
+  for (const auto& [target, rank] : config.rank_pattern) {
+    if (is_meant(path, target)) return rank;
+  }
+  return config.rank;
+}
+
+std::shared_ptr<LoraAdapter> fresh_adapter(const torch::Tensor& weight, int64_t rank, const LoraConfig& config,
                                            torch::Generator& generator) {
   auto adapter = std::make_shared<LoraAdapter>();
   auto down_shape = weight.sizes().vec();
-  down_shape[0] = config.rank;
-  std::vector<int64_t> up_shape{weight.size(0), config.rank};
+  down_shape[0] = rank;
+  std::vector<int64_t> up_shape{weight.size(0), rank};
   if (weight.dim() == 4) up_shape.insert(up_shape.end(), {1, 1});
   auto down = torch::empty(down_shape), up = torch::empty(up_shape);
   draw_constructor(down, generator);
   draw_constructor(up, generator);
-  down.normal_(0, 1.0 / static_cast<double>(config.rank), generator);
+  down.normal_(0, 1.0 / static_cast<double>(rank), generator);
   up.zero_();
   adapter->down = down.to(weight.device()).set_requires_grad(true);
   adapter->up = up.to(weight.device()).set_requires_grad(true);
-  adapter->alpha = config.alpha.value_or(static_cast<double>(config.rank));
+  adapter->alpha = config.alpha.value_or(static_cast<double>(rank));
+  // The slot's strength is alpha / rank.
+  if (config.rank_stabilized) adapter->alpha *= std::sqrt(static_cast<double>(rank));
   adapter->dropout = config.dropout;
   return adapter;
 }
@@ -67,6 +70,11 @@ void check_config(const LoraConfig& config) {
   if (config.rank > kLargestRank) {
     throw UsageError(lorikeet::str("--rank is ", config.rank, ", expected at most ", kLargestRank), "try --rank=4");
   }
+  for (const auto& [target, rank] : config.rank_pattern) {
+    if (rank >= 1 && rank <= kLargestRank) continue;
+    throw UsageError(
+        lorikeet::str("--rank_pattern: ", target, "=", rank, ", a rank of 1 to ", kLargestRank, " expected"));
+  }
   if (config.rank < 1)
     throw UsageError(lorikeet::str("--rank is ", config.rank, ", expected 1 or more"), "try --rank=4");
   if (!(config.dropout >= 0 && config.dropout < 1)) {
@@ -75,6 +83,12 @@ void check_config(const LoraConfig& config) {
 }
 
 }  // namespace
+
+bool is_meant(const std::string& path, const std::string& target) {
+  if (target.find_first_of("*?") != std::string::npos) return fnmatch(target.c_str(), path.c_str(), 0) == 0;
+  if (path == target) return true;
+  return path.size() > target.size() && path[path.size() - target.size() - 1] == '.' && path.ends_with(target);
+}
 
 LoraLayers inject_lora(torch::nn::Module& model, const LoraConfig& config, torch::Generator& generator,
                        const torch::Generator& dropout_generator) {
@@ -91,7 +105,7 @@ LoraLayers inject_lora(torch::nn::Module& model, const LoraConfig& config, torch
       used[i] = meant = true;
     }
     if (!meant) continue;
-    auto adapter = fresh_adapter(weight, config, generator);
+    auto adapter = fresh_adapter(weight, rank_of(item.key(), config), config, generator);
     adapter->generator = dropout_generator;
     place(item.value(), adapter);
     layers.emplace_back(item.key(), adapter);

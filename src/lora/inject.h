@@ -13,12 +13,18 @@ namespace lorikeet {
 /// Which layers get an adapter, and of what kind.
 struct LoraConfig {
   int64_t rank = 4;
-  std::optional<double> alpha;  // unset: the rank, so that the strength is 1
+  /// Other ranks for layers that a target means; the first that does counts.
+  std::vector<std::pair<std::string, int64_t>> rank_pattern;
+  std::optional<double> alpha;   // unset: the rank, so that the strength is 1
+  bool rank_stabilized = false;  // strength alpha / sqrt(rank): rsLoRA, arXiv 2312.03732
   double dropout = 0;
   /// A layer is meant when its path is the target or ends in ".target"; a target with * or ? is a pattern for the
   /// whole path, where * also spans dots.
   std::vector<std::string> targets;
 };
+
+/// Whether `target`, as in LoraConfig::targets, means the layer at `path`.
+bool is_meant(const std::string& path, const std::string& target);
 
 /// Adapters by the dotted path of their layer, in the model's registration order.
 using LoraLayers = std::vector<std::pair<std::string, std::shared_ptr<LoraAdapter>>>;

@@ -4,8 +4,9 @@
 #include <filesystem>
 #include <vector>
 
-#include "training/dreambooth_models.h"
 #include "training/observer.h"
+#include "training/train_dreambooth_options.h"
+#include "training/training_models.h"
 
 namespace lorikeet {
 

@@ -7,14 +7,16 @@
 
 namespace lorikeet {
 
+struct PictureDataset;
+struct PreflightReport;
+
 /// What a run is going to do; known before the first step, and all that a dry run makes. No torch is needed to read it.
 struct TrainingPlan {
-  std::string device;     // for people
-  std::string precision;  // fp32, fp16, bf16
-  int64_t instance_images = 0;
-  int64_t class_images = 0;  // used for prior preservation
-  int64_t class_images_to_generate = 0;
+  std::string device;                // for people
+  std::string precision;             // fp32, fp16, bf16
+  std::string pictures;              // what there is to learn from, for people: "5 of the subject"
   std::vector<std::string> skipped;  // entries of the picture folders that are no pictures
+  int64_t held_out = 0;              // pictures for the validation loss
   int64_t examples = 0;              // per epoch
   int64_t batches_per_epoch = 0;
   int64_t epochs = 0;
@@ -37,6 +39,8 @@ struct StepReport {
 class TrainingObserver {
  public:
   virtual ~TrainingObserver() = default;
+  /// What was found in the data set; before on_plan, and only by recipes that check one.
+  virtual void on_preflight(const PictureDataset& dataset, const PreflightReport& report) {}
   virtual void on_plan(const TrainingPlan& plan) {}
   /// Work other than training steps ("Generating class images", "Validation"): `done` of `total` units.
   virtual void on_work(const std::string& what, int64_t done, int64_t total) {}

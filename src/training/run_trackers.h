@@ -2,13 +2,12 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "io/image.h"
-#include "training/train_dreambooth_options.h"
+#include "training/train_options.h"
 
 namespace lorikeet {
 
@@ -16,15 +15,18 @@ class Tracker;
 
 class RunTrackers {
  public:
-  /// Opens OUTPUT/LOGS/dreambooth-lora.jsonl, and event files when TensorBoard is asked for. `first_step` is above 0
-  /// for a resumed run, whose log goes on.
-  RunTrackers(const TrainDreamboothOptions& options, int64_t first_step);
+  /// Opens OUTPUT/LOGS/NAME.jsonl, and what --report_to names beside it. `first_step` is above 0 for a resumed run,
+  /// whose log goes on. What the program says from here on is kept where a tracker keeps it.
+  RunTrackers(const TrainOptions& options, const std::string& name, const std::string& options_json,
+              int64_t first_step);
   ~RunTrackers();
 
   void log_scalars(const std::vector<std::pair<std::string, double>>& values, int64_t step);
-  /// `step` counts epochs, as Diffusers' script has it.
-  void log_images(const std::string& tag, const std::vector<Image>& images, const std::string& prompt, int64_t step);
-  void finish();
+  /// `step` counts epochs, as Diffusers' scripts have it; the pictures' captions are "NUMBER: PROMPT".
+  void log_images(const std::string& tag, const std::vector<Image>& images, const std::vector<std::string>& prompts,
+                  int64_t step);
+  /// The run is over, with the program's exit code.
+  void finish(int exit_code);
 
  private:
   std::vector<std::unique_ptr<Tracker>> trackers_;

@@ -1,29 +1,41 @@
-// Pictures of the validation prompt, drawn by the model as it is now.
+// Pictures of the validation prompts, drawn by the model as it is now.
 #pragma once
 
 #include <filesystem>
+#include <optional>
+#include <string>
 #include <vector>
 
 #include "pipelines/denoise.h"
-#include "training/dreambooth_models.h"
 #include "training/observer.h"
+#include "training/training_models.h"
 
 namespace lorikeet {
 
+/// --validation_prompt, then the lines of --validation_prompts, blank ones left out. Throws FileError.
+std::vector<std::string> validation_prompts(const TrainOptions& options);
+
 class Validator {
  public:
-  /// When the text encoder does not train, the prompt is encoded here, once.
-  Validator(DreamboothModels& models, const TrainDreamboothOptions& options, const TrainingPrecision& precision);
+  /// When the text encoder does not train, the prompts are encoded here, once. `scheduler` names the sampler (see
+  /// make_pipeline_scheduler); unset takes the model's own.
+  Validator(TrainingModels& models, const TrainOptions& options, const TrainingPrecision& precision,
+            std::optional<std::string> scheduler);
 
-  /// num_validation_images pictures at the training resolution, from the resident models and one generator seeded with
-  /// --seed: the run's own random state is not touched. DPM-Solver++, `steps` steps, guidance 7.5.
-  std::vector<Image> draw(int64_t steps, TrainingObserver& observer);
+  struct Drawn {
+    std::vector<Image> images;
+    std::vector<std::string> prompts;  // of each
+  };
+  /// num_validation_images pictures of each prompt at the training resolution, from the resident models and one
+  /// generator seeded with --seed: the run's own random state is not touched. `steps` steps, guidance 7.5.
+  Drawn draw(int64_t steps, TrainingObserver& observer);
 
  private:
-  DreamboothModels& models_;
-  const TrainDreamboothOptions& options_;
+  TrainingModels& models_;
+  const TrainOptions& options_;
   const TrainingPrecision& precision_;
-  PictureRequest request_;  // with embeddings, unless the text encoder trains
+  std::optional<std::string> scheduler_;
+  std::vector<PictureRequest> requests_;  // with embeddings, unless the text encoder trains
 };
 
 /// Saves the pictures as FOLDER/image_0.png ...

@@ -1,6 +1,9 @@
-#include "training/dreambooth_models.h"
+#include "training/training_models.h"
 
 #include <ATen/Context.h>
+
+#include <algorithm>
+#include <charconv>
 
 #include "core/errors.h"
 #include "core/text.h"
@@ -12,11 +15,32 @@
 namespace lorikeet {
 namespace {
 
-LoraLayers inject(torch::nn::Module& model, const std::vector<std::string>& targets,
-                  const TrainDreamboothOptions& options, torch::ScalarType dtype, TrainingGenerators& generators) {
+constexpr int64_t kWholeSchedule = 1000;  // --max_timestep's default, whatever the model's schedule has
+
+/// "attn2.to_k=8" -> {"attn2.to_k", 8}
+std::vector<std::pair<std::string, int64_t>> parse_rank_pattern(const TrainOptions& options) {
+  std::vector<std::pair<std::string, int64_t>> pattern;
+  for (const auto& item : options.rank_pattern.value_or(std::vector<std::string>{})) {
+    const auto at = item.rfind('=');
+    int64_t rank = 0;
+    const char* end = item.data() + item.size();
+    const bool has_name = at != std::string::npos && at > 0;
+    const auto [stop, error] = std::from_chars(has_name ? item.data() + at + 1 : end, end, rank);
+    if (!has_name || error != std::errc() || stop != end || rank < 1) {
+      throw UsageError(str("--rank_pattern: NAME=RANK expected, found '", item, "'"), "attn2.to_k=8, for instance");
+    }
+    pattern.emplace_back(item.substr(0, at), rank);
+  }
+  return pattern;
+}
+
+LoraLayers inject(torch::nn::Module& model, const std::vector<std::string>& targets, const TrainOptions& options,
+                  torch::ScalarType dtype, TrainingGenerators& generators) {
   LoraConfig config;
   config.rank = options.rank;
+  config.rank_pattern = parse_rank_pattern(options);
   config.alpha = options.lora_alpha;
+  config.rank_stabilized = options.use_rslora;
   config.dropout = options.lora_dropout;
   config.targets = targets;
   auto layers = inject_lora(model, config, generators.cpu, generators.device);
@@ -29,17 +53,27 @@ LoraLayers inject(torch::nn::Module& model, const std::vector<std::string>& targ
   return layers;
 }
 
-void check_prompts(const DreamboothModels& models, const TrainDreamboothOptions& options) {
+/// A name that no layer of either model answers to would be ignored without a word.
+void check_rank_pattern(const TrainOptions& options, const TrainingModels& models) {
+  for (const auto& [name, rank] : parse_rank_pattern(options)) {
+    const auto answers = [&](const LoraLayers& layers) {
+      return std::any_of(layers.begin(), layers.end(), [&](const auto& layer) { return is_meant(layer.first, name); });
+    };
+    if (answers(models.unet_lora) || answers(models.text_lora)) continue;
+    throw UsageError(str("--rank_pattern: no adapted layer is called ", name),
+                     "name the end of an adapted layer's path, such as attn2.to_k, or a pattern such as *.attn2.*");
+  }
+}
+
+void check_prompts(const TrainingModels& models, const TrainOptions& options, const std::vector<std::string>& prompts) {
   const auto& tokenizer = *models.parts.tokenizer;
-  const int64_t length = options.tokenizer_max_length.value_or(tokenizer.model_max_length());
+  const int64_t length = caption_length(models, options);
   const int64_t most = models.parts.text_encoder->config().max_position_embeddings;
   if (length > most) {
     throw UsageError(str(options.tokenizer_max_length ? "--tokenizer_max_length" : "the tokenizer's length", " is ",
                          length, ", but the text encoder takes at most ", most, " tokens"),
                      str("give --tokenizer_max_length=", most));
   }
-  std::vector<std::string> prompts = {options.instance_prompt};
-  if (options.with_prior_preservation) prompts.push_back(*options.class_prompt);
   for (const auto& prompt : prompts) {
     check_token_ids(tokenizer.encode(prompt, length).ids, *models.parts.text_encoder);
     warn_of_cut_text(tokenizer, prompt, length);
@@ -48,7 +82,7 @@ void check_prompts(const DreamboothModels& models, const TrainDreamboothOptions&
 
 }  // namespace
 
-TrainingPrecision choose_precision(const TrainDreamboothOptions& options) {
+TrainingPrecision choose_precision(const TrainOptions& options) {
   TrainingPrecision precision;
   precision.device = choose_device(options.device);
   if (precision.device.is_cuda() && options.local_rank > 0) {
@@ -71,22 +105,33 @@ TrainingGenerators make_training_generators(std::optional<uint64_t> seed, torch:
   return generators;
 }
 
-std::optional<uint64_t> run_seed(const TrainDreamboothOptions& options) {
+std::optional<uint64_t> run_seed(const TrainOptions& options) {
   if (!options.seed) return std::nullopt;
   return static_cast<uint64_t>(*options.seed);
 }
 
-std::vector<torch::Tensor> DreamboothModels::trained_parameters() const {
-  auto parameters = lora_parameters(unet_lora);
-  const auto text = lora_parameters(text_lora);
-  parameters.insert(parameters.end(), text.begin(), text.end());
+std::vector<TrainedParameter> TrainingModels::trained_parameters(double up_rate_factor) const {
+  std::vector<TrainedParameter> parameters;
+  const auto add = [&](const std::string& component, const LoraLayers& layers) {
+    for (const auto& [path, adapter] : layers) {
+      parameters.push_back({component + path + ".down", adapter->down, 1});
+      parameters.push_back({component + path + ".up", adapter->up, up_rate_factor});
+    }
+  };
+  add("unet.", unet_lora);
+  add("text_encoder.", text_lora);
   return parameters;
 }
 
-DreamboothModels load_dreambooth_models(const std::filesystem::path& folder, const TrainDreamboothOptions& options,
-                                        const TrainingPrecision& precision, TrainingGenerators& generators) {
+int64_t caption_length(const TrainingModels& models, const TrainOptions& options) {
+  return options.tokenizer_max_length.value_or(models.parts.tokenizer->model_max_length());
+}
+
+TrainingModels load_training_models(const std::filesystem::path& folder, const TrainOptions& options,
+                                    const TrainingPrecision& precision, TrainingGenerators& generators,
+                                    const std::vector<std::string>& prompts) {
   check_model_index(folder);
-  DreamboothModels models;
+  TrainingModels models;
   auto& parts = models.parts;
   if (options.tokenizer_name) {
     const auto tokenizer = find_tokenizer_folder(*options.tokenizer_name, options.revision);
@@ -96,11 +141,18 @@ DreamboothModels load_dreambooth_models(const std::filesystem::path& folder, con
   }
   parts.scheduler_config = load_scheduler_config(folder);
   parts.text_encoder = load_text_encoder(folder, options.variant, precision.weights);
-  check_prompts(models, options);
+  check_prompts(models, options, prompts);
   parts.vae = load_vae(folder, options.variant, precision.weights);
   parts.unet = load_unet(folder, options.variant, precision.weights);
   check_parts_fit(parts);
+  models.vae_scaling_factor = parts.vae->config().scaling_factor;
+  if (options.prediction_type) parts.scheduler_config["prediction_type"] = *options.prediction_type;
   models.noise_scheduler = make_scheduler("ddpm", parts.scheduler_config);
+  if (options.max_timestep != kWholeSchedule && options.max_timestep > models.noise_scheduler->num_train_timesteps()) {
+    throw UsageError(str("--max_timestep is ", options.max_timestep, ", but the model has ",
+                         models.noise_scheduler->num_train_timesteps(), " timesteps"),
+                     "leave it out to train on all of them");
+  }
   if (models.noise_scheduler->prediction_type() == "sample") {
     throw FormatError("the model's scheduler has prediction_type \"sample\", expected epsilon or v_prediction",
                       "models that predict the picture itself cannot be trained");
@@ -117,10 +169,11 @@ DreamboothModels load_dreambooth_models(const std::filesystem::path& folder, con
     models.text_lora =
         inject(*parts.text_encoder, options.text_encoder_target_modules, options, precision.adapters, generators);
   }
+  check_rank_pattern(options, models);
   return models;
 }
 
-void set_training(DreamboothModels& models, bool training) {
+void set_training(TrainingModels& models, bool training) {
   models.parts.unet->train(training);
   set_lora_training(models.unet_lora, training);
   if (models.text_lora.empty()) return;

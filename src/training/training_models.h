@@ -1,4 +1,4 @@
-// The models of a DreamBooth run: loaded, frozen, cast, moved, and given their adapters.
+// The models of a training run: loaded, frozen, cast, moved, and given their adapters.
 #pragma once
 
 #include <torch/types.h>
@@ -10,7 +10,8 @@
 #include "engine/autocast.h"
 #include "lora/inject.h"
 #include "pipelines/components.h"
-#include "training/train_dreambooth_options.h"
+#include "training/optimizer.h"
+#include "training/train_options.h"
 
 namespace lorikeet {
 
@@ -24,7 +25,7 @@ struct TrainingPrecision {
 };
 
 /// Throws UsageError for what the device cannot do.
-TrainingPrecision choose_precision(const TrainDreamboothOptions& options);
+TrainingPrecision choose_precision(const TrainOptions& options);
 
 /// The two generators that all draws of a run come from; on a CPU they are one and the same.
 struct TrainingGenerators {
@@ -34,21 +35,29 @@ struct TrainingGenerators {
 TrainingGenerators make_training_generators(std::optional<uint64_t> seed, torch::Device device);
 
 /// --seed as generators take it.
-std::optional<uint64_t> run_seed(const TrainDreamboothOptions& options);
+std::optional<uint64_t> run_seed(const TrainOptions& options);
 
-struct DreamboothModels {
+struct TrainingModels {
   StableDiffusionComponents parts;
   std::unique_ptr<Scheduler> noise_scheduler;
+  double vae_scaling_factor = 1;    // known beyond the VAE's own life
   LoraLayers unet_lora, text_lora;  // text_lora is empty unless the text encoder trains
 
-  std::vector<torch::Tensor> trained_parameters() const;
+  /// All factors under their names in a checkpoint (unet.PATH.down, .up), the UNet's first; the up ones learn
+  /// `up_rate_factor` times as fast.
+  std::vector<TrainedParameter> trained_parameters(double up_rate_factor = 1) const;
 };
 
 /// Loads from `folder` and injects: draws the adapters' initial values from `generators.cpu`, the UNet's first.
-DreamboothModels load_dreambooth_models(const std::filesystem::path& folder, const TrainDreamboothOptions& options,
-                                        const TrainingPrecision& precision, TrainingGenerators& generators);
+/// `prompts` are those known beforehand, which are checked against the text encoder.
+TrainingModels load_training_models(const std::filesystem::path& folder, const TrainOptions& options,
+                                    const TrainingPrecision& precision, TrainingGenerators& generators,
+                                    const std::vector<std::string>& prompts);
+
+/// The tokens a caption is padded or cut to.
+int64_t caption_length(const TrainingModels& models, const TrainOptions& options);
 
 /// Training or evaluation mode of what trains: the UNet, its adapters, and the text encoder with its own if it has any.
-void set_training(DreamboothModels& models, bool training);
+void set_training(TrainingModels& models, bool training);
 
 }  // namespace lorikeet
