@@ -24,7 +24,7 @@ inline std::string zip_bytes(const std::vector<std::pair<std::string, std::strin
     const auto crc = ::crc32(0, reinterpret_cast<const Bytef*>(data.data()), static_cast<uInt>(data.size()));
     const std::string middle = std::string("\x14\0\0\0\0\0\0\0\0\0", 10) + little(crc, 4) + little(data.size(), 4) +
                                little(data.size(), 4) + little(name.size(), 2) + little(0, 2);
-    directory += "PK\1\2" + little(20, 2) + middle + little(0, 10) + little(bytes.size(), 4) + name;
+    directory += "PK\1\2" + little(20, 2) + middle + std::string(10, char{}) + little(bytes.size(), 4) + name;
     bytes += "PK\3\4" + middle + name + data;
   }
   const auto count = little(entries.size(), 2);
