@@ -55,7 +55,9 @@ Image webp_alpha(std::string_view bytes, const std::string& name, const ImageLim
 Image decode_alpha(std::string_view bytes, const std::string& name, const ImageLimits& limits) {
   Image image;
   if (bytes.starts_with("\x89PNG\r\n\x1A\n")) image = png_alpha(bytes, name, limits);
-  if (bytes.starts_with("RIFF") && bytes.substr(8, 4) == "WEBP") image = webp_alpha(bytes, name, limits);
+  if (bytes.size() >= 12 && bytes.starts_with("RIFF") && bytes.substr(8, 4) == "WEBP") {
+    image = webp_alpha(bytes, name, limits);
+  }
   if (image.width == 0) return image;
   return turn_upright(std::move(image), read_image_metadata(bytes));
 }
