@@ -18,7 +18,7 @@ PickleRef copied_items(PickleHeap& heap, const Arguments& arguments) {
   const auto* items = arguments.empty() ? nullptr : arguments[0]->as<PickleSequence>();
   if (arguments.size() != 1 || items == nullptr)
     heap.fail("the pickle makes a set or size of something that is no list");
-  heap.charge(items->items.size() * sizeof(PickleRef));
+  heap.charge(items->items.size() * sizeof(void*));
   return heap.make(PickleSequence{items->items});
 }
 
