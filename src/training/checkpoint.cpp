@@ -27,6 +27,20 @@ std::optional<int64_t> step_of(const std::string& name) {
 
 bool is_whole(const fs::path& folder) { return fs::is_regular_file(folder / kStateFile); }
 
+using Checkpoints = std::vector<std::pair<int64_t, fs::path>>;
+
+/// The checkpoint-N folders in `output` that `wanted` says yes to, lowest N first.
+Checkpoints list_folders(const fs::path& output, const std::function<bool(const fs::path&)>& wanted) {
+  Checkpoints found;
+  std::error_code error;
+  for (fs::directory_iterator it(output, error), end; !error && it != end; it.increment(error)) {
+    const auto step = step_of(it->path().filename().string());
+    if (step && wanted(it->path())) found.emplace_back(*step, it->path());
+  }
+  std::sort(found.begin(), found.end());
+  return found;
+}
+
 [[noreturn]] void fail(const char* what, const fs::path& path, const std::error_code& error) {
   throw FileError(str("cannot ", what, " ", path.string(), ": ", error.message()),
                   "free some disk space or choose another --output_dir; checkpoints already written are whole");
@@ -69,15 +83,17 @@ CheckpointState read_checkpoint(const fs::path& folder) {
   return state;
 }
 
-std::vector<std::pair<int64_t, fs::path>> list_checkpoints(const fs::path& output) {
-  std::vector<std::pair<int64_t, fs::path>> found;
-  std::error_code error;
-  for (fs::directory_iterator it(output, error), end; !error && it != end; it.increment(error)) {
-    const auto step = step_of(it->path().filename().string());
-    if (step && is_whole(it->path())) found.emplace_back(*step, it->path());
+bool is_diffusers_checkpoint(const fs::path& folder) {
+  if (is_whole(folder)) return false;
+  for (const char* name :
+       {"optimizer.bin", "scheduler.bin", "random_states_0.pkl", "pytorch_lora_weights.safetensors"}) {
+    if (!fs::is_regular_file(folder / name)) return false;
   }
-  std::sort(found.begin(), found.end());
-  return found;
+  return true;
+}
+
+std::vector<std::pair<int64_t, fs::path>> list_checkpoints(const fs::path& output) {
+  return list_folders(output, is_whole);
 }
 
 void prune_checkpoints(const fs::path& output, int64_t limit, int64_t newest) {
@@ -88,13 +104,14 @@ void prune_checkpoints(const fs::path& output, int64_t limit, int64_t newest) {
 }
 
 std::optional<fs::path> find_checkpoint(const fs::path& output, const std::string& wanted) {
-  const auto found = list_checkpoints(output);
+  const auto usable = [](const fs::path& folder) { return is_whole(folder) || is_diffusers_checkpoint(folder); };
+  const auto found = list_folders(output, usable);
   if (wanted == "latest") {
     if (found.empty()) return std::nullopt;
     return found.back().second;
   }
   for (const fs::path& candidate : {output / fs::path(wanted).filename(), fs::path(wanted)}) {
-    if (is_whole(candidate)) return candidate;
+    if (usable(candidate)) return candidate;
   }
   std::string known;
   for (const auto& [step, path] : found) known += (known.empty() ? "" : ", ") + path.filename().string();

@@ -33,14 +33,18 @@ void write_checkpoint(const std::filesystem::path& output, int64_t step, const C
 /// Throws FileError or FormatError naming the file.
 CheckpointState read_checkpoint(const std::filesystem::path& folder);
 
-/// Whole checkpoints in `output`, lowest step first.
+/// Whether the folder is one that Diffusers' scripts wrote, with all its files (see training/diffusers_checkpoint.h).
+bool is_diffusers_checkpoint(const std::filesystem::path& folder);
+
+/// Whole checkpoints of ours in `output`, lowest step first.
 std::vector<std::pair<int64_t, std::filesystem::path>> list_checkpoints(const std::filesystem::path& output);
 
 /// Removes the checkpoints of the lowest steps, so that at most `limit` stay; never that of step `newest`, which may be
 /// lower than what an earlier run has left. Call it after the new one is written.
 void prune_checkpoints(const std::filesystem::path& output, int64_t limit, int64_t newest);
 
-/// The folder that --resume_from_checkpoint means: "latest" (nullopt without any), a name in `output`, or a path.
+/// The folder that --resume_from_checkpoint means: "latest" (nullopt without any), a name in `output`, or a path; ours
+/// or Diffusers'.
 /// Throws FileError for a named one that is not there or not whole.
 std::optional<std::filesystem::path> find_checkpoint(const std::filesystem::path& output, const std::string& wanted);
 

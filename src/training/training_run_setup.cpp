@@ -9,6 +9,7 @@
 #include "engine/device.h"
 #include "pipelines/components.h"
 #include "training/memory_estimate.h"
+#include "training/resume_diffusers.h"
 #include "training/run_state_json.h"
 #include "training/training_run.h"
 
@@ -157,7 +158,13 @@ void TrainingRun::resume() {
     return;
   }
   log_info(str("Resuming from ", folder->string(), "."));
-  restore_run(parts(), read_checkpoint(*folder));
+  if (!is_diffusers_checkpoint(*folder)) {
+    restore_run(parts(), read_checkpoint(*folder));
+    return;
+  }
+  restore_diffusers_run(parts(), options_, *folder);
+  position_.epoch = position_.step / groups_of(options_.gradient_accumulation_steps, batches_per_epoch());
+  log_info("It is one of Diffusers' own, which do not say where in the epoch it was made: the epoch begins anew.");
 }
 
 /// Once all inputs are known and encoded, the models that encode leave memory. Inputs that a short run would never
