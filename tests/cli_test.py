@@ -14,7 +14,7 @@ import pytest
 PROGRAM = os.environ.get("LORIKEET_PROGRAM", "build/lorikeet")
 BASE = "models/lorikeet-base"
 PICTURES = "examples/demo-subject"
-COMMANDS = ["train dreambooth", "generate", "doctor", "version"]
+COMMANDS = ["train dreambooth", "train text-to-image", "generate", "doctor", "version"]
 FLAGS = [f"--pretrained_model_name_or_path={BASE}", f"--instance_data_dir={PICTURES}", "--instance_prompt=sks cat face",
          "--resolution=64", "--train_batch_size=1", "--device=cpu", "--seed=0"]
 LAUNCHER = ["WORLD_SIZE", "LOCAL_RANK", "ACCELERATE_MIXED_PRECISION", "ACCELERATE_USE_CPU"]
@@ -97,8 +97,8 @@ def test_version():
 def test_unknown_commands():
     refused(run("generat"), 2, "unknown command 'generat'", "did you mean `lorikeet generate`?")
     refused(run("xyzzy"), 2, "unknown command 'xyzzy'", "`lorikeet help` lists the commands")
-    refused(run("train"), 2, "lorikeet train: one of dreambooth expected, found none")
-    refused(run("train", "dreamboth"), 2, "lorikeet train: one of dreambooth expected, found 'dreamboth'")
+    refused(run("train"), 2, "lorikeet train: one of dreambooth, text-to-image expected, found none")
+    refused(run("train", "dreamboth"), 2, "lorikeet train: one of dreambooth, text-to-image expected, found 'dreamboth'")
     refused(run("help", "traim"), 2, "unknown command 'traim'")
 
 
@@ -124,8 +124,10 @@ def test_unknown_commands():
      "give a folder; it is made and filled when it does not exist"),
     ("--push_to_hub", "--push_to_hub is not available yet",
      "leave it out, and upload the LoRA afterwards with `hf upload`"),
-    ("--report_to=wandb", "--report_to=wandb is not available yet", "use --report_to=tensorboard"),
-    ("--use_8bit_adam", "--use_8bit_adam is not available yet", "leave it out: a LoRA's moments are small"),
+    ("--report_to=comet_ml", "--report_to=comet_ml is not available; expected tensorboard, wandb, jsonl, several of them by "
+     "comma, all or none", "every run also writes a .jsonl log, which other trackers can be fed from"),
+    ("--report_to=tensorbord", "--report_to is 'tensorbord'; expected tensorboard, wandb, jsonl, several of them by comma, "
+     "all or none", "did you mean tensorboard?"),
     ("--class_labels_conditioning=timesteps",
      "--class_labels_conditioning is for DeepFloyd IF's upscaler; Stable Diffusion's UNet takes no class labels",
      "leave it out"),

@@ -10,49 +10,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 from safetensors.numpy import load_file, save_file
+from train_support import BASE, LORA, PROGRAM, ROOT, check_failed, left_in, noise, run_recipe
 
-ROOT = Path(__file__).resolve().parents[1]
-PROGRAM = os.environ.get("LORIKEET_PROGRAM", str(ROOT / "build/lorikeet"))
-BASE = ROOT / "models/lorikeet-base"
 SUBJECT = ROOT / "examples/demo-subject"
-LORA = "pytorch_lora_weights.safetensors"
 
 
 def train(tmp_path, *more, **environment):
     """Two steps on the demo; what `more` says goes before it."""
-    flags = {
-        "pretrained_model_name_or_path": BASE, "instance_data_dir": SUBJECT, "instance_prompt": "sks cat face",
-        "resolution": 64, "train_batch_size": 1, "max_train_steps": 2, "lr_warmup_steps": 0, "rank": 2, "seed": 0,
-        "report_to": "jsonl", "device": "cpu", "output_dir": tmp_path / "out",
-    }  # fmt: skip
-    for flag in more:
-        name, _, value = flag.removeprefix("--").partition("=")
-        flags[name] = value if "=" in flag else None
-    if flags["max_train_steps"] == "":
-        del flags["max_train_steps"]
-    words = [f"--{name}" if value is None else f"--{name}={value}" for name, value in flags.items()]
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("ACCELERATE_", "HF_")) and k != "WORLD_SIZE"}
-    return subprocess.run([PROGRAM, "train", "dreambooth", *words], capture_output=True, text=True, timeout=60,
-                          env={**clean, **environment})  # fmt: skip
-
-
-def check_failed(done, code, *words):
-    """`code`, and one line that begins with the program's name and holds all of `words`; then at most a hint."""
-    assert done.returncode == code, done.stderr
-    errors = re.findall(r"^lorikeet: error: (.*)$", done.stderr, re.MULTILINE)
-    assert len(errors) == 1, done.stderr
-    for word in words:
-        assert word in errors[0], errors[0]
-    after = done.stderr[done.stderr.index("lorikeet: error:") :].splitlines()[1:]
-    assert len(after) <= 1 and all(line.startswith("  hint: ") for line in after), done.stderr
-    assert "frame #" not in done.stderr and "Exception raised" not in done.stderr
-    return after[0] if after else ""
-
-
-def left_in(folder):
-    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*"))
+    flags = {"instance_data_dir": SUBJECT, "instance_prompt": "sks cat face", "resolution": 64,
+             "output_dir": tmp_path / "out"}  # fmt: skip
+    return run_recipe("dreambooth", flags, more, **environment)
 
 
 USAGE = {
@@ -68,7 +36,7 @@ USAGE = {
     "no epochs": (["--num_train_epochs=0"], ["--num_train_epochs"]),
     "a rank beyond all": (["--rank=9223372036854775807"], ["--rank", "at most"]),
     "a resolution beyond all": (["--resolution=9223372036854775800"], ["--resolution", "at most"]),
-    "epochs that cannot be counted": (["--max_train_steps=", "--num_train_epochs=9223372036854775807"],
+    "epochs that cannot be counted": (["-max_train_steps", "--num_train_epochs=9223372036854775807"],
                                       ["--num_train_epochs"]),
     "negative seed": (["--seed=-1"], ["--seed", "'-1'"]),
     "huge seed": (["--seed=4294967296"], ["--seed", "at most 4294967295"]),
@@ -82,8 +50,9 @@ USAGE = {
     "no class folder": (["--with_prior_preservation", "--class_prompt=cat"], ["--class_data_dir"]),
     "no class prompt": (["--with_prior_preservation", "--class_data_dir=c"], ["--class_prompt"]),
     "push to the Hub": (["--push_to_hub"], ["--push_to_hub", "not available yet"]),
-    "wandb": (["--report_to=wandb"], ["--report_to=wandb", "not available yet"]),
-    "8-bit Adam": (["--use_8bit_adam"], ["--use_8bit_adam", "not available yet"]),
+    "comet_ml": (["--report_to=comet_ml"], ["--report_to=comet_ml", "not available"]),
+    "wandb and a token": (["--report_to=wandb", "--hub_token=hf_x"], ["--report_to=wandb", "--hub_token"]),
+    "two optimizers": (["--use_8bit_adam", "--optimizer=lion"], ["--use_8bit_adam", "--optimizer=lion"]),
     "start pictures": (["--validation_images=a.png"], ["--validation_images", "DeepFloyd IF"]),
     "class labels": (["--class_labels_conditioning=timesteps"], ["--class_labels_conditioning", "DeepFloyd IF"]),
 }
@@ -206,11 +175,6 @@ def test_a_tokenizer_in_the_cache_is_found_by_its_id(tmp_path):
 # Pictures
 
 
-def noise(path, width=80, height=64):
-    pixels = np.random.default_rng(0).integers(0, 255, (height, width, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(path)
-
-
 @pytest.fixture
 def pictures(tmp_path):
     folder = tmp_path / "pictures"
@@ -315,7 +279,7 @@ def test_numbers_beyond_all_overflow_nowhere(tmp_path, flag):
 
 def test_dry_run_counts_the_class_pictures_that_are_yet_to_be_drawn(tmp_path):
     prior = ["--with_prior_preservation", "--class_prompt=cat face", f"--class_data_dir={tmp_path}/class",
-             "--num_class_images=7", "--train_batch_size=2", "--max_train_steps=", "--num_train_epochs=3"]  # fmt: skip
+             "--num_class_images=7", "--train_batch_size=2", "-max_train_steps", "--num_train_epochs=3"]  # fmt: skip
     done = train(tmp_path, "--dry_run", *prior)
     assert "Steps: 12 of batch 2, 3 epochs of 4 batches" in done.stdout, done.stdout + done.stderr
 
@@ -335,16 +299,25 @@ def generate(tmp_path, lora):
                           capture_output=True, text=True)  # fmt: skip
 
 
-def test_a_loss_that_is_no_number_ends_the_run_and_the_last_checkpoint_survives(tmp_path):
-    # The warm-up's first step has a rate of 0, so checkpoint-1 is as good as new.
-    done = train(tmp_path, "--learning_rate=1e30", "--lr_scheduler=constant_with_warmup", "--lr_warmup_steps=2",
-                 "--max_train_steps=5", "--checkpointing_steps=1")  # fmt: skip
-    hint = check_failed(done, 1, "the loss of step 3 is nan", "checkpoints already written stay")
+# The warm-up's first step has a rate of 0, so checkpoint-1 is as good as new, and the third loss is no number.
+EXPLODING = ["--learning_rate=1e30", "--lr_scheduler=constant_with_warmup", "--lr_warmup_steps=2", "--max_train_steps=9",
+             "--checkpointing_steps=1"]  # fmt: skip
+
+
+@pytest.mark.parametrize("most", [1, 3])
+def test_losses_that_are_no_numbers_end_the_run_and_the_checkpoints_survive(tmp_path, most):
+    done = train(tmp_path, *EXPLODING, *([] if most == 3 else [f"--max_nonfinite_steps={most}"]))
+    hint = check_failed(done, 1, f"the loss of step {most + 2} is nan (pictures: 0", f"for {most} steps in a row",
+                        "checkpoints already written stay")  # fmt: skip
     assert "--learning_rate" in hint
+    left_out = re.findall(r"warning: the loss of step (\d) is nan \(pictures: \d\d.png\): the step is left out", done.stderr)
+    assert left_out == ["3", "4"][: most - 1]
     out = tmp_path / "out"
     assert not (out / LORA).exists()
-    assert sorted(p.name for p in out.iterdir()) == ["checkpoint-1", "checkpoint-2", "logs"]
-    assert all(np.isfinite(v).all() for v in load_file(out / "checkpoint-1" / LORA).values())
+    checkpoints = [f"checkpoint-{step}" for step in range(1, most + 2)]
+    assert sorted(p.name for p in out.iterdir()) == [*checkpoints, "logs"]
+    assert all(np.isfinite(v).all() for name in checkpoints for v in load_file(out / name / LORA).values())
+    assert len({(out / name / LORA).read_bytes() for name in checkpoints[1:]}) == 1, "a step left out changed the LoRA"
     assert generate(tmp_path, out / "checkpoint-1").returncode == 0
 
 
@@ -423,7 +396,7 @@ STATES = {
     "epoch null": set_at("epoch", value=None),
     "in_epoch a number": set_at("in_epoch", value=1),
     "format unknown": set_at("format", value=99),
-    "optimizer steps negative": set_at("optimizer_steps", value=-7),
+    "optimizer steps negative": set_at("optimizer", "steps", value=-7),
     "loader null": set_at("loader", value=None),
     "order a string": set_at("loader", "order", value="0123"),
     "order of fractions": set_at("loader", "order", value=[0.5, 1, 2, 3]),
@@ -435,7 +408,16 @@ STATES = {
     "pending empty": set_at("loader", "pending", value=[]),
     "pending too long": lambda s: s["loader"]["pending"].append(s["loader"]["pending"][0]),
     "picture that is not there": set_at("loader", "pending", 0, "index", value=4),
-    "class picture without classes": set_at("loader", "pending", 0, "class", value=True),
+    "class picture without classes": set_at("loader", "pending", 0, "set", value=1),
+    "mirrored by a number": set_at("loader", "pending", 0, "flip", value=0),
+    "caption a number": set_at("loader", "pending", 0, "caption", value=1),
+    "optimizer without steps": lambda s: s["optimizer"].pop("steps"),
+    "random state of another size": set_at("python_random", value=[0] * 100),
+    "random state a text": set_at("python_random", value="0"),
+    "steps left out negative": set_at("skipped_in_row", value=-1),
+    "best loss a text": set_at("best_validation_loss", value="low"),
+    "data set null": set_at("dataset", value=None),
+    "data set of numbers": set_at("dataset", value=[1, 2, 3, 4]),
     "crop outside": set_at("loader", "pending", 0, "left", value=79),
     "crop negative": set_at("loader", "pending", 0, "top", value=-1),
     "options a list": set_at("options", value=[]),
@@ -469,8 +451,8 @@ TENSORS = {
     "transposed": lambda t: t.update({FACTOR: np.ascontiguousarray(t[FACTOR].T)}),
     "other type": lambda t: t.update({FACTOR: t[FACTOR].astype(np.int64)}),
     "half": lambda t: t.update({FACTOR: t[FACTOR].astype(np.float16)}),
-    "moment of another shape": lambda t: t.update({"adamw.first" + FACTOR[4:]: np.zeros(3, np.float32)}),
-    "moment of another type": lambda t: t.update({"adamw.second" + FACTOR[4:]: t[FACTOR].astype(np.float64)}),
+    "moment of another shape": lambda t: t.update({"optimizer.first" + FACTOR[4:]: np.zeros(3, np.float32)}),
+    "moment of another type": lambda t: t.update({"optimizer.second" + FACTOR[4:]: t[FACTOR].astype(np.float64)}),
     "generator missing": lambda t: t.pop("generator.cpu"),
     "generator cut short": lambda t: t.update({"generator.cpu": t["generator.cpu"][:100]}),
     "generator of zeros": lambda t: t.update({"generator.cpu": np.zeros_like(t["generator.cpu"])}),

@@ -25,7 +25,7 @@ std::string page_name(const Command& command) {
 std::string joined(const TextList& words) {
   std::string text;
   for (const auto& word : words) {
-    if (!text.empty()) text += ' ';
+    if (!text.empty()) text += ", ";
     text += word;
   }
   return text;

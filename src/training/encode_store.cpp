@@ -15,9 +15,9 @@ std::string_view bytes_of(const torch::Tensor& tensor) {
   return {static_cast<const char*>(tensor.data_ptr()), tensor.nbytes()};
 }
 
-/// Over values, shapes and dtypes.
-torch::Tensor checksum(const std::vector<torch::Tensor>& tensors) {
-  std::string digests;
+/// Over the key, values, shapes and dtypes: a file in another's place is as good as damaged.
+torch::Tensor checksum(const std::string& key, const std::vector<torch::Tensor>& tensors) {
+  std::string digests = lorikeet::str(key, "\n");
   for (const auto& tensor : tensors) {
     digests += lorikeet::str(tensor.sizes(), tensor.scalar_type(), sha256_hex(bytes_of(tensor)));
   }
@@ -47,7 +47,7 @@ std::optional<std::vector<torch::Tensor>> EncodeStore::load(const std::string& k
       tensors.push_back(file.tensor(lorikeet::str(i)).clone());
     }
     const auto saved = file.tensor(kChecksum);
-    if (saved.scalar_type() != torch::kByte || !torch::equal(saved, checksum(tensors))) return std::nullopt;
+    if (saved.scalar_type() != torch::kByte || !torch::equal(saved, checksum(key, tensors))) return std::nullopt;
     return tensors;
   } catch (const Error&) {
     return std::nullopt;
@@ -68,7 +68,7 @@ void EncodeStore::save(const std::string& key, const std::vector<torch::Tensor>&
     plain.push_back(tensor.detach().cpu().contiguous());
     named.emplace_back(lorikeet::str(named.size()), plain.back());
   }
-  named.emplace_back(kChecksum, checksum(plain));
+  named.emplace_back(kChecksum, checksum(key, plain));
   write_safetensors(path, named);
 }
 

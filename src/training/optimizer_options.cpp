@@ -51,7 +51,8 @@ void check(const std::optional<double>& value, const std::string& flag, double b
 
 void check_above_zero(double value, const std::string& flag, const std::string& optimizer) {
   if (value > 0) return;
-  throw UsageError(str("--", flag, " is 0, but --optimizer=", optimizer, " needs it above 0"));
+  throw UsageError(str("--", flag, " is 0, but --optimizer=", optimizer, " needs it above 0"),
+                   str("leave --", flag, " out"));
 }
 
 void check_prodigy(const OptimizerOptions& options) {

@@ -98,10 +98,24 @@ Optimizer::State optimizer_state(const TensorsByName& tensors, const nlohmann::j
   return state;
 }
 
-std::vector<uint32_t> words_from_json(const nlohmann::json& json) {
+PythonRandom python_random_from_json(const nlohmann::json& json) {
   std::vector<uint32_t> words;
-  for (const auto& word : json) words.push_back(static_cast<uint32_t>(as_count(word, "python_random")));
-  return words;
+  for (const auto& word : json) {
+    const int64_t value = as_count(word, "python_random");
+    if (value > UINT32_MAX) {
+      throw FormatError(
+          lorikeet::str("the checkpoint's state.json: python_random holds ", value, ", more than 32 bits"),
+          kOtherCheckpoint);
+    }
+    words.push_back(static_cast<uint32_t>(value));
+  }
+  PythonRandom random(0);
+  try {
+    random.set_state(words);
+  } catch (const FormatError& error) {
+    throw FormatError(lorikeet::str("the checkpoint's state.json: ", error.what()), kOtherCheckpoint);
+  }
+  return random;
 }
 
 void check_format(const nlohmann::json& values) {
@@ -118,8 +132,7 @@ void check_format(const nlohmann::json& values) {
 void restore_values(const RunParts& run, const nlohmann::json& values, const TensorsByName& tensors) {
   const auto factors = like_parameters(run, tensors, "lora.");
   const auto position = position_from_json(values);
-  auto python_random = run.python_random;
-  python_random.set_state(words_from_json(values.at("python_random")));
+  const auto python_random = python_random_from_json(values.at("python_random"));
   run.optimizer.restore(optimizer_state(tensors, values.at("optimizer")));
   if (run.average != nullptr) {
     run.average->restore(count_at(values, "average_steps"), like_parameters(run, tensors, "average."));

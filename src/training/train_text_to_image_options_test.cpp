@@ -1,0 +1,244 @@
+#include "training/train_text_to_image_options.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <functional>
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "core/atomic_file.h"
+#include "core/errors.h"
+
+namespace lorikeet {
+namespace {
+
+using Change = std::function<void(TrainTextToImageOptions&)>;
+
+TrainTextToImageOptions good_options() {
+  TrainTextToImageOptions options;
+  options.pretrained_model_name_or_path = "models/lorikeet-base";
+  options.train_data_dir = "pictures";
+  return options;
+}
+
+/// What `validate` says about good options with one change; empty when it accepts them.
+std::string refusal(const Change& change) {
+  TrainTextToImageOptions options = good_options();
+  change(options);
+  try {
+    validate(options);
+  } catch (const UsageError& error) {
+    EXPECT_FALSE(error.hint().empty()) << error.what();
+    return error.what();
+  }
+  return "";
+}
+
+TextList warnings_after(const Change& change) {
+  TrainTextToImageOptions options = good_options();
+  change(options);
+  return warnings(options);
+}
+
+std::string default_spelling(const nlohmann::json& flag) {
+  const auto& value = flag.at("default");
+  if (flag.at("required").get<bool>() || value.is_null()) return "none";
+  return value.is_string() ? value.get<std::string>() : value.dump();
+}
+
+TEST(TrainTextToImageOptions, HoldEveryFlagOfTheScriptWithItsTypeAndDefault) {
+  const auto flags = nlohmann::json::parse(read_file("tests/data/text_to_image_flags.json"));
+  ASSERT_EQ(flags.size(), 51);
+  TrainTextToImageOptions options;
+  const OptionList list = fields(options);
+  for (const auto& flag : flags) {
+    const std::string name = flag.at("name");
+    const Option* option = list.find(name);
+    ASSERT_NE(option, nullptr) << name;
+    EXPECT_EQ(option->type(), flag.at("type").get<std::string>()) << name;
+    EXPECT_EQ(option->default_text(), default_spelling(flag)) << name;
+    EXPECT_EQ(option->is_required(), flag.at("required").get<bool>()) << name;
+    if (flag.at("choices").is_null()) continue;
+    for (const std::string choice : flag.at("choices")) {
+      EXPECT_NO_THROW((option->assign({choice}), option->check())) << name << "=" << choice;
+    }
+  }
+}
+
+TEST(TrainTextToImageOptions, AddOnlyTheseToTheScripts) {
+  const auto flags = nlohmann::json::parse(read_file("tests/data/text_to_image_flags.json"));
+  TrainTextToImageOptions options;
+  const OptionList list = fields(options);
+  TextList ours;
+  for (const Option& option : list.options()) {
+    const bool theirs =
+        std::any_of(flags.begin(), flags.end(), [&](const auto& flag) { return flag.at("name") == option.name(); });
+    if (!theirs) ours.push_back(option.name());
+  }
+  EXPECT_EQ(ours, (TextList{"masked_loss",
+                            "default_caption",
+                            "caption_prefix",
+                            "caption_dropout_rate",
+                            "shuffle_caption",
+                            "keep_tokens",
+                            "caption_separator",
+                            "bucket",
+                            "bucket_reso_steps",
+                            "min_bucket_reso",
+                            "max_bucket_reso",
+                            "bucket_no_upscale",
+                            "encode_memory",
+                            "lora_alpha",
+                            "lora_dropout",
+                            "use_rslora",
+                            "train_text_encoder",
+                            "target_modules",
+                            "text_encoder_target_modules",
+                            "rank_pattern",
+                            "debiased_estimation_loss",
+                            "loss_type",
+                            "huber_schedule",
+                            "huber_c",
+                            "input_perturbation",
+                            "multires_noise_iterations",
+                            "multires_noise_discount",
+                            "min_timestep",
+                            "max_timestep",
+                            "lr_num_cycles",
+                            "lr_power",
+                            "optimizer",
+                            "lora_plus_ratio",
+                            "max_nonfinite_steps",
+                            "use_ema",
+                            "ema_decay",
+                            "device",
+                            "override",
+                            "validation_prompts",
+                            "validation_steps",
+                            "validation_split",
+                            "validation_loss_steps",
+                            "keep_best",
+                            "early_stopping_patience",
+                            "config",
+                            "dry_run",
+                            "compat_bugs"}));
+}
+
+TEST(TrainTextToImageOptions, AcceptTheGuidesCommand) {
+  EXPECT_EQ(refusal([](auto&) {}), "");
+  EXPECT_EQ(refusal([](auto& o) {
+              o.resolution = 512;
+              o.center_crop = o.random_flip = true;
+              o.train_batch_size = 1;
+              o.gradient_accumulation_steps = 4;
+              o.max_train_steps = 15000;
+              o.learning_rate = 1e-4;
+              o.max_grad_norm = 1;
+              o.lr_scheduler = "cosine";
+              o.lr_warmup_steps = 0;
+              o.report_to = "wandb";
+              o.checkpointing_steps = 500;
+              o.validation_prompt = "A naruto with blue eyes.";
+              o.seed = 1337;
+              o.mixed_precision = "fp16";
+            }),
+            "");
+}
+
+TEST(TrainTextToImageOptions, RefuseWhatIsMissingOrNotThere) {
+  EXPECT_EQ(refusal([](auto& o) { o.pretrained_model_name_or_path = ""; }),
+            "--pretrained_model_name_or_path is required");
+  EXPECT_EQ(refusal([](auto& o) { o.train_data_dir = std::nullopt; }), "--train_data_dir is required");
+  EXPECT_EQ(refusal([](auto& o) { o.train_data_dir = ""; }), "--train_data_dir is required");
+  EXPECT_EQ(refusal([](auto& o) { o.dataset_name = "owner/name"; }),
+            "--dataset_name=owner/name: data sets by name are not available yet");
+  EXPECT_EQ(refusal([](auto& o) { o.push_to_hub = true; }), "--push_to_hub is not available yet");
+}
+
+TEST(TrainTextToImageOptions, RefuseValuesOutOfRange) {
+  const std::map<std::string, Change> cases = {
+      {"--bucket_reso_steps: a multiple of 8, at least 8 expected, found '12'",
+       [](auto& o) { o.bucket_reso_steps = 12; }},
+      {"--caption_dropout_rate: at least 0, at most 1 expected, found '1.5'",
+       [](auto& o) { o.caption_dropout_rate = 1.5; }},
+      {"--ema_decay: at least 0, below 1 expected, found '1.0'", [](auto& o) { o.ema_decay = 1; }},
+      {"--encode_memory: one of memory, disk, off expected, found 'ram'", [](auto& o) { o.encode_memory = "ram"; }},
+      {"--huber_c: above 0 expected, found '0.0'", [](auto& o) { o.huber_c = 0; }},
+      {"--keep_tokens: at least 0 expected, found '-1'", [](auto& o) { o.keep_tokens = -1; }},
+      {"--max_train_samples: at least 1 expected, found '0'", [](auto& o) { o.max_train_samples = 0; }},
+      {"--multires_noise_discount: above 0, at most 1 expected, found '0.0'",
+       [](auto& o) { o.multires_noise_discount = 0; }},
+      {"--validation_split: at least 0, below 1 expected, found '1.0'", [](auto& o) { o.validation_split = 1; }},
+  };
+  for (const auto& [message, change] : cases) EXPECT_EQ(refusal(change), message);
+}
+
+TEST(TrainTextToImageOptions, RefuseWhatDoesNotGoTogether) {
+  EXPECT_EQ(refusal([](auto& o) {
+              o.snr_gamma = 5;
+              o.debiased_estimation_loss = true;
+            }),
+            "--snr_gamma cannot be used with --debiased_estimation_loss: both weigh the timesteps");
+  EXPECT_EQ(refusal([](auto& o) { o.min_timestep = 1000; }),
+            "--min_timestep is 1000, expected less than --max_timestep, which is 1000");
+  EXPECT_EQ(refusal([](auto& o) {
+              o.bucket = true;
+              o.min_bucket_reso = 768;
+              o.max_bucket_reso = 640;
+            }),
+            "--min_bucket_reso is 768, expected at most --max_bucket_reso, 640");
+  EXPECT_EQ(refusal([](auto& o) {
+              o.shuffle_caption = true;
+              o.caption_separator = "";
+            }),
+            "--caption_separator: a text expected, found ''");
+  EXPECT_EQ(refusal([](auto& o) { o.keep_best = true; }),
+            "--keep_best needs --validation_split: there is no validation loss without it");
+  EXPECT_EQ(refusal([](auto& o) { o.early_stopping_patience = 2; }),
+            "--early_stopping_patience needs --validation_split: there is no validation loss without it");
+  EXPECT_EQ(refusal([](auto& o) { o.validation_loss_steps = 2; }),
+            "--validation_loss_steps needs --validation_split: there is no validation loss without it");
+  EXPECT_EQ(refusal([](auto& o) {
+              o.use_8bit_adam = true;
+              o.optimizer = "prodigy";
+            }),
+            "--use_8bit_adam cannot be used with --optimizer=prodigy");
+  EXPECT_EQ(refusal([](auto& o) {
+              o.compat_bugs = true;
+              o.mixed_precision = "bf16";
+              o.optimizer = "lion";
+            }),
+            "--compat_bugs keeps the LoRA in bf16, which --optimizer=lion cannot train");
+}
+
+TEST(TrainTextToImageOptions, WarnAboutWhatHasNoEffect) {
+  EXPECT_EQ(warnings_after([](auto&) {}), TextList{});
+  EXPECT_EQ(warnings_after([](auto& o) { o.dataset_config_name = "en"; }),
+            (TextList{"--dataset_config_name has no effect without --dataset_name"}));
+  EXPECT_EQ(warnings_after([](auto& o) { o.keep_tokens = 1; }),
+            (TextList{"--keep_tokens has no effect without --shuffle_caption"}));
+  EXPECT_EQ(warnings_after([](auto& o) { o.keep_tokens = 1, o.shuffle_caption = true; }), TextList{});
+  const TextList without_bucket = {
+      "--bucket_no_upscale, --bucket_reso_steps, --min_bucket_reso and --max_bucket_reso have no effect without "
+      "--bucket"};
+  EXPECT_EQ(warnings_after([](auto& o) { o.bucket_no_upscale = true; }), without_bucket);
+  EXPECT_EQ(warnings_after([](auto& o) { o.min_bucket_reso = 128; }), without_bucket);
+  EXPECT_EQ(warnings_after([](auto& o) { o.min_bucket_reso = 128, o.bucket = true; }), TextList{});
+  EXPECT_EQ(warnings_after([](auto& o) { o.huber_c = 0.2; }),
+            (TextList{"--huber_c and --huber_schedule have no effect with --loss_type=l2"}));
+  EXPECT_EQ(warnings_after([](auto& o) { o.multires_noise_discount = 0.5; }),
+            (TextList{"--multires_noise_discount has no effect without --multires_noise_iterations"}));
+  EXPECT_EQ(warnings_after([](auto& o) { o.ema_decay = 0.5; }),
+            (TextList{"--ema_decay has no effect without --use_ema"}));
+  EXPECT_EQ(warnings_after([](auto& o) { o.override_options = TextList{"learning_rate"}; }),
+            (TextList{"--override has no effect without --resume_from_checkpoint"}));
+  EXPECT_EQ(warnings_after([](auto& o) { o.optimizer = "prodigy"; }),
+            (TextList{"--optimizer=prodigy finds its own rate, which --learning_rate only multiplies: 1 is usual"}));
+  EXPECT_EQ(warnings_after([](auto& o) { o.optimizer = "schedulefree", o.lr_scheduler = "cosine"; }),
+            (TextList{"--optimizer=schedulefree is meant to go without a falling rate: --lr_scheduler=constant is "
+                      "usual"}));
+}
+
+}  // namespace
+}  // namespace lorikeet
