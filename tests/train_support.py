@@ -19,17 +19,26 @@ SHARED = {
 }  # fmt: skip
 
 
-def run_recipe(recipe, flags, more=(), **environment):
-    """`flags` over SHARED; words of `more` go before both, and "-name" takes a flag away."""
+def words_of(recipe, flags, more=()):
+    """The command: `flags` over SHARED; words of `more` go before both, and "-name" takes a flag away."""
     flags = {**SHARED, **flags}
     for word in more:
         name, _, value = word.lstrip("-").partition("=")
         flags.pop(name, None)
         if word.startswith("--"):
             flags[name] = value if "=" in word else None
-    words = [f"--{name}" if value is None else f"--{name}={value}" for name, value in flags.items()]
+    words = [PROGRAM, "train", recipe]
+    for name, value in flags.items():
+        if isinstance(value, list):
+            words += [f"--{name}", *value]
+        else:
+            words.append(f"--{name}" if value is None else f"--{name}={value}")
+    return words
+
+
+def run_recipe(recipe, flags, more=(), **environment):
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("ACCELERATE_", "HF_", "WANDB_")) and k != "WORLD_SIZE"}
-    return subprocess.run([PROGRAM, "train", recipe, *words], capture_output=True, text=True, timeout=60,
+    return subprocess.run(words_of(recipe, flags, more), capture_output=True, text=True, timeout=60,
                           env={**clean, **environment})  # fmt: skip
 
 
@@ -60,9 +69,9 @@ def records(output_dir, project="text2image-fine-tune"):
     return [json.loads(line) for line in (Path(output_dir) / f"logs/{project}.jsonl").read_text().splitlines()]
 
 
-def column(output_dir, key):
-    """What was logged as `key`, in the order of the steps; as it was printed, so that equal means equal bits."""
-    return [record[key] for record in records(output_dir) if key in record]
+def column(output_dir, key, *project):
+    """All that was logged as `key`, with every bit of it."""
+    return [record[key] for record in records(output_dir, *project) if key in record]
 
 
 def lora_bytes(output_dir):
