@@ -3,12 +3,27 @@
 #include <algorithm>
 #include <map>
 
+#include "core/errors.h"
+#include "core/text.h"
+
 namespace lorikeet {
 namespace {
 
+/// An epoch's order is drawn, and kept in checkpoints, as a whole.
+constexpr int64_t kMostExamples = 10'000'000;
+
 int64_t count_examples(const PictureSet& set) {
   int64_t count = 0;
-  for (const auto& record : set.records()) count += record.repeats;
+  for (const auto& record : set.records()) {
+    count += record.repeats;
+    if (count <= kMostExamples) continue;
+    throw FormatError(str("the data set's repeats make more than ", kMostExamples, " examples an epoch"),
+                      "give the folders smaller numbers, and more epochs");
+  }
+  if (count == 0) {
+    throw FormatError("no picture of the data set is trained on: all repeats are 0",
+                      "name kohya's folders N_words with N at least 1");
+  }
   return count;
 }
 

@@ -7,7 +7,7 @@
 namespace lorikeet {
 
 /// One picture set with captions. For each picture of a batch a crop and, with `random_flip`, a flip are drawn, then
-/// for each a caption. A picture counts `repeats` times in an epoch. With buckets (see PictureSet::set_targets) a batch
+/// for each a caption. A picture counts `repeats` times in an epoch. With buckets (see PictureSet::set_fits) a batch
 /// holds pictures of one size: each size fills its own batches in the epoch's order, and what is left over makes short
 /// batches at the end, in the order in which the sizes first came up.
 class CaptionLoader : public Loader {
@@ -19,7 +19,8 @@ class CaptionLoader : public Loader {
     bool buckets = false;
     CaptionOptions captions;
   };
-  /// All must outlive the loader; `random` is Python's generator, which captions are drawn from.
+  /// All must outlive the loader; `random` is Python's generator, which captions are drawn from. Throws FormatError for
+  /// no examples, and for more than ten million.
   CaptionLoader(PictureSets& sets, Options options, torch::Generator& generator, PythonRandom& random);
 
   int64_t batches_per_epoch() const override;

@@ -65,6 +65,15 @@ void check_rank_pattern(const TrainOptions& options, const TrainingModels& model
   }
 }
 
+void check_timesteps(const TrainOptions& options, int64_t count) {
+  const bool beyond = options.max_timestep != kWholeSchedule && options.max_timestep > count;
+  if (!beyond && options.min_timestep < count) return;
+  throw UsageError(
+      str(beyond ? "--max_timestep is " : "--min_timestep is ", beyond ? options.max_timestep : options.min_timestep,
+          ", but the model has ", count, " timesteps"),
+      "leave it out to train on all of them");
+}
+
 void check_prompts(const TrainingModels& models, const TrainOptions& options, const std::vector<std::string>& prompts) {
   const auto& tokenizer = *models.parts.tokenizer;
   const int64_t length = caption_length(models, options);
@@ -148,11 +157,7 @@ TrainingModels load_training_models(const std::filesystem::path& folder, const T
   models.vae_scaling_factor = parts.vae->config().scaling_factor;
   if (options.prediction_type) parts.scheduler_config["prediction_type"] = *options.prediction_type;
   models.noise_scheduler = make_scheduler("ddpm", parts.scheduler_config);
-  if (options.max_timestep != kWholeSchedule && options.max_timestep > models.noise_scheduler->num_train_timesteps()) {
-    throw UsageError(str("--max_timestep is ", options.max_timestep, ", but the model has ",
-                         models.noise_scheduler->num_train_timesteps(), " timesteps"),
-                     "leave it out to train on all of them");
-  }
+  check_timesteps(options, models.noise_scheduler->num_train_timesteps());
   if (models.noise_scheduler->prediction_type() == "sample") {
     throw FormatError("the model's scheduler has prediction_type \"sample\", expected epsilon or v_prediction",
                       "models that predict the picture itself cannot be trained");

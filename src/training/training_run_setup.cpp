@@ -56,6 +56,8 @@ TrainingRun::TrainingRun(Recipe& recipe, TrainingObserver& observer, bool dry)
     overridable_.insert(options_.override_options->begin(), options_.override_options->end());
   }
   with_defaults(optimizer_options(options_));
+  check_trackers(options_);
+  check_output();
   context_.precision = choose_precision(options_);
   context_.model_folder =
       find_model_folder(options_.pretrained_model_name_or_path, options_.revision, options_.variant);
@@ -69,7 +71,6 @@ TrainingRun::TrainingRun(Recipe& recipe, TrainingObserver& observer, bool dry)
   loader_ = recipe_.make_loader(context_);
   examples_ = recipe_.examples(context_, *loader_);
   count_steps();
-  check_output();
 }
 
 /// They stay in their set, where the loader passes over what counts no times.
@@ -158,6 +159,11 @@ void TrainingRun::resume() {
     return;
   }
   log_info(str("Resuming from ", folder->string(), "."));
+  if (const auto known = list_checkpoints(output_); !known.empty() && known.back().second != *folder) {
+    log_warning(str(known.back().second.filename().string(),
+                    " is of a run that went further: --resume_from_checkpoint=",
+                    "latest will mean that one until this run has passed it; remove it if it is not wanted"));
+  }
   if (!is_diffusers_checkpoint(*folder)) {
     restore_run(parts(), read_checkpoint(*folder));
     return;
