@@ -1,229 +1,158 @@
+// What no single option can tell: how they go with each other, with the environment and with the device.
+
 #include "training/train_options.h"
+
+#include <cctype>
+#include <cstdlib>
+
+#include "core/errors.h"
+#include "core/text.h"
+#include "tracking/report_to.h"
 
 namespace lorikeet {
 namespace {
 
-// numpy, whose seeding the peer goes through, takes no larger one.
-constexpr double kLargestSeed = 4294967295.0;
+std::optional<std::string> environment(const char* name) {
+  const char* value = std::getenv(name);
+  if (value == nullptr || *value == '\0') return std::nullopt;
+  return value;
+}
+
+int64_t environment_number(const char* name, int64_t otherwise) {
+  const auto text = environment(name);
+  if (!text) return otherwise;
+  char* end = nullptr;
+  const long long value = std::strtoll(text->c_str(), &end, 10);
+  if (*end != '\0') {
+    throw UsageError(str("the environment's ", name, ": a whole number expected, found '", *text, "'"), "unset it");
+  }
+  return value;
+}
+
+/// Yes and no as accelerate reads them.
+bool environment_flag(const char* name) {
+  auto text = environment(name).value_or("no");
+  for (char& c : text) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return text == "1" || text == "true" || text == "yes" || text == "y" || text == "t" || text == "on";
+}
+
+void check_hub(const TrainOptions& o) {
+  if (parse_report_to(o.report_to).wandb && o.hub_token) {
+    throw UsageError("--report_to=wandb cannot be used with --hub_token: the token would be stored in the run's record",
+                     "log in with `hf auth login` instead of giving --hub_token");
+  }
+  if (o.push_to_hub) {
+    throw UsageError("--push_to_hub is not available yet",
+                     "leave it out, and upload the LoRA afterwards with `hf upload`");
+  }
+}
+
+void check_loss(const TrainOptions& o) {
+  if (o.snr_gamma && o.debiased_estimation_loss) {
+    throw UsageError("--snr_gamma cannot be used with --debiased_estimation_loss: both weigh the timesteps",
+                     "leave one out");
+  }
+  if (o.min_timestep >= o.max_timestep) {
+    throw UsageError(
+        str("--min_timestep is ", o.min_timestep, ", expected less than --max_timestep, which is ", o.max_timestep),
+        "give a range with at least one timestep in it");
+  }
+}
+
+void check_optimizer(const TrainOptions& o) {
+  if (o.use_8bit_adam && o.optimizer != "adamw" && o.optimizer != "adamw8bit") {
+    throw UsageError(str("--use_8bit_adam cannot be used with --optimizer=", o.optimizer), "leave one out");
+  }
+  if (o.compat_bugs && o.mixed_precision == "bf16" && o.optimizer_name() != "adamw") {
+    throw UsageError(
+        str("--compat_bugs keeps the LoRA in bf16, which --optimizer=", o.optimizer_name(), " cannot train"),
+        "leave --compat_bugs out, or use --optimizer=adamw");
+  }
+}
+
+void check_validation(const TrainOptions& o) {
+  if (o.validation_split > 0) return;
+  const char* without = o.keep_best                 ? "--keep_best"
+                        : o.early_stopping_patience ? "--early_stopping_patience"
+                        : o.validation_loss_steps   ? "--validation_loss_steps"
+                                                    : nullptr;
+  if (without == nullptr) return;
+  throw UsageError(str(without, " needs --validation_split: there is no validation loss without it"),
+                   "give --validation_split=0.1, say");
+}
 
 }  // namespace
 
-void add_model_options(OptionList& list, TrainOptions& o) {
-  list.group("Model");
-  list.add("pretrained_model_name_or_path", &o.pretrained_model_name_or_path,
-           "The base model: a folder in Diffusers' layout, or a Hugging Face id that is in this machine's cache.")
-      .required();
-  list.add("revision", &o.revision, "Branch, tag or commit of a model given by its Hugging Face id.");
-  list.add("variant", &o.variant, "Which weight files to read where there are several, such as fp16.");
+void apply_environment(TrainOptions& options) {
+  if (const int64_t processes = environment_number("WORLD_SIZE", 1); processes > 1) {
+    throw UsageError(str("training in several processes is not available yet, and WORLD_SIZE is ", processes),
+                     "launch one process: `accelerate launch --num_processes=1 --no_python lorikeet ...`");
+  }
+  const int64_t rank = environment_number("LOCAL_RANK", -1);
+  if (rank != -1) options.local_rank = rank;
+  if (options.device == "auto" && environment_flag("ACCELERATE_USE_CPU")) options.device = "cpu";
+  if (const int64_t group = environment_number("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", 1);
+      group != 1 && group != options.gradient_accumulation_steps) {
+    throw UsageError(str("the environment's ACCELERATE_GRADIENT_ACCUMULATION_STEPS is ", group,
+                         ", but --gradient_accumulation_steps is ", options.gradient_accumulation_steps),
+                     str("give --gradient_accumulation_steps=", group, ", or unset the variable"));
+  }
+  if (options.mixed_precision) return;
+  if (const auto precision = environment("ACCELERATE_MIXED_PRECISION")) {
+    if (*precision != "no" && *precision != "fp16" && *precision != "bf16") {
+      throw UsageError(
+          str("the environment's ACCELERATE_MIXED_PRECISION: one of no, fp16, bf16 expected, found '", *precision, "'"),
+          "give --mixed_precision, which goes before it");
+    }
+    options.mixed_precision = precision;
+  }
 }
 
-void add_picture_options(OptionList& list, TrainOptions& o) {
-  list.add("resolution", &o.resolution, "Pictures are resized to this shorter side, then cropped to a square of it.")
-      .at_least(8)
-      .multiple_of(8);
-  list.add("center_crop", &o.center_crop, "Crop the middle of each picture; otherwise a random part, anew each time.");
-  list.add("image_interpolation_mode", &o.image_interpolation_mode, "The filter pictures are resized with.")
-      .choices({"bicubic", "bilinear", "box", "hamming", "lanczos", "nearest", "nearest_exact"});
-  list.add("dataloader_num_workers", &o.dataloader_num_workers,
-           "Threads that check the pictures before the first step and decode them ahead of it. The numbers drawn do "
-           "not depend on it.")
-      .at_least(0);
-  list.add("masked_loss", &o.masked_loss,
-           "Learn only from the white of each picture's mask: NAME.mask.png beside it, else its own alpha. A picture "
-           "without either is learned from as a whole.");
+void validate_shared(const TrainOptions& options) {
+  if (options.output_dir.empty()) throw UsageError("--output_dir: a folder expected, found ''", "name a folder");
+  check_hub(options);
+  check_loss(options);
+  check_optimizer(options);
+  check_validation(options);
 }
 
-void add_encode_options(OptionList& list, TrainOptions& o) {
-  list.group("What is computed once");
-  list.add("encode_memory", &o.encode_memory,
-           "Where to keep what the frozen VAE and text encoder made of a picture or a caption: in memory, on disk too "
-           "(for later runs), or nowhere. The losses are the same bits in every case.")
-      .choices({"memory", "disk", "off"});
-  list.add("cache_dir", &o.cache_dir,
-           "Folder for --encode_memory=disk and for pictures taken out of Parquet files; unset takes cache in "
-           "--output_dir.");
+void validate_for_device(const TrainOptions& options, bool device_is_cpu) {
+  if (!device_is_cpu) return;
+  if (options.mixed_precision == "fp16") {
+    throw UsageError("--mixed_precision=fp16 needs a GPU, and this run is on the CPU",
+                     "use --mixed_precision=bf16 or --mixed_precision=no");
+  }
 }
 
-void add_lora_options(OptionList& list, TrainOptions& o) {
-  list.group("LoRA");
-  list.add("rank", &o.rank, "Rank of the update matrices: more can learn more, and makes a larger file.").at_least(1);
-  list.add("lora_alpha", &o.lora_alpha, "The update is scaled by alpha / rank; unset means alpha = rank, a scale of 1.")
-      .above(0);
-  list.add("lora_dropout", &o.lora_dropout, "Probability of dropping an input of the update while training.")
-      .at_least(0)
-      .below(1);
-  list.add("use_rslora", &o.use_rslora, "Scale the update by alpha / sqrt(rank), which keeps high ranks learning.");
-  list.add("train_text_encoder", &o.train_text_encoder, "Train a LoRA of the text encoder too. Costs memory and time.");
-  list.add("target_modules", &o.target_modules,
-           "Names of the UNet's layers that get an update; a name matches every layer whose path ends in it. Any "
-           "linear or convolution layer will do, such as ff.net.2, proj_in or conv1.");
-  list.add("text_encoder_target_modules", &o.text_encoder_target_modules,
-           "The same for the text encoder, with --train_text_encoder.");
-  list.add("rank_pattern", &o.rank_pattern,
-           "Other ranks for some layers, as NAME=RANK: attn2.to_k=8, or a pattern for the whole path, *.attn2.*=8. "
-           "The first that matches counts.");
-}
-
-void add_loss_options(OptionList& list, TrainOptions& o) {
-  list.group("Loss");
-  list.add("snr_gamma", &o.snr_gamma,
-           "Weigh timesteps by min(SNR, gamma) (Hang et al. 2023, arXiv 2303.09556; 5 is usual). Unset weighs all "
-           "alike.")
-      .above(0);
-  list.add("noise_offset", &o.noise_offset,
-           "Add noise that is the same for a whole channel, of this strength: darker and brighter pictures (0.1 is "
-           "usual).")
-      .at_least(0);
-  list.add("prediction_type", &o.prediction_type,
-           "What the UNet predicts, where the model's scheduler does not say it right.")
-      .choices({"epsilon", "v_prediction"});
-  list.add("debiased_estimation_loss", &o.debiased_estimation_loss,
-           "Weigh timesteps by 1 / sqrt(SNR), for v-prediction by 1 / (SNR + 1) (arXiv 2310.08442). Not with "
-           "--snr_gamma.");
-  list.add("loss_type", &o.loss_type,
-           "How a wrong prediction counts: its square, or for large errors less, by the pseudo-Huber loss or its "
-           "smooth_l1 form.")
-      .choices({"l2", "huber", "smooth_l1"});
-  list.add("huber_schedule", &o.huber_schedule,
-           "How the huber losses' threshold depends on the timestep: not, falling exponentially to --huber_c, or by "
-           "the SNR.")
-      .choices({"constant", "exponential", "snr"});
-  list.add("huber_c", &o.huber_c, "The huber losses' threshold; small ones forgive outliers.").above(0);
-  list.add("input_perturbation", &o.input_perturbation,
-           "Disturb the noise that is added to the latents, not the one to predict, by this much (arXiv 2301.11706; "
-           "0.1 is usual).")
-      .at_least(0);
-  list.add("multires_noise_iterations", &o.multires_noise_iterations,
-           "Add so many coarser layers to the noise (pyramid noise; 6 to 10 is usual); 0 adds none.")
-      .at_least(0)
-      .at_most(32);
-  list.add("multires_noise_discount", &o.multires_noise_discount, "How much weaker each coarser layer is.")
-      .above(0)
-      .at_most(1);
-  list.add("min_timestep", &o.min_timestep, "The least noisy timestep to train on.").at_least(0);
-  list.add("max_timestep", &o.max_timestep, "Train only on timesteps below this one.").at_least(1);
-}
-
-void add_length_options(OptionList& list, TrainOptions& o) {
-  list.group("Length of the run");
-  list.add("train_batch_size", &o.train_batch_size, "Pictures in a batch.").at_least(1);
-  list.add("num_train_epochs", &o.num_train_epochs, "Passes over the pictures, unless --max_train_steps is given.")
-      .at_least(1);
-  list.add("max_train_steps", &o.max_train_steps, "Optimizer steps in all; overrides --num_train_epochs.").at_least(1);
-  list.add("gradient_accumulation_steps", &o.gradient_accumulation_steps, "Batches whose gradients make up one step.")
-      .at_least(1);
-  list.add("seed", &o.seed, "Seed of every random draw; the same seed gives the same LoRA. Unset takes a new one.")
-      .at_least(0)
-      .at_most(kLargestSeed);
-}
-
-void add_optimizer_options(OptionList& list, TrainOptions& o) {
-  list.group("Learning rate and optimizer");
-  list.add("learning_rate", &o.learning_rate, "Learning rate after the warm-up.").at_least(0);
-  list.add("scale_lr", &o.scale_lr, "Multiply the learning rate by batch size and accumulation steps.");
-  list.add("lr_scheduler", &o.lr_scheduler, "How the learning rate goes on after the warm-up.")
-      .choices({"linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup"});
-  list.add("lr_warmup_steps", &o.lr_warmup_steps,
-           "Steps over which the learning rate rises from 0; the constant schedule has no warm-up.")
-      .at_least(0);
-  list.add("lr_num_cycles", &o.lr_num_cycles, "Restarts of cosine_with_restarts.").at_least(1);
-  list.add("lr_power", &o.lr_power, "Exponent of the polynomial schedule.").at_least(0);
-  list.add("optimizer", &o.optimizer,
-           "What turns gradients into steps. prodigy finds its own rate (give --learning_rate=1); schedulefree wants "
-           "--lr_scheduler=constant; lion a tenth of AdamW's rate.")
-      .choices({"adamw", "adamw8bit", "adafactor", "lion", "prodigy", "schedulefree"});
-  list.add("use_8bit_adam", &o.use_8bit_adam, "The same as --optimizer=adamw8bit: AdamW with its moments in 8 bits.");
-  list.add("adam_beta1", &o.adam_beta1, "Decay of the mean of gradients.").at_least(0).below(1);
-  list.add("adam_beta2", &o.adam_beta2, "Decay of the mean of squared gradients.").at_least(0).below(1);
-  list.add("adam_weight_decay", &o.adam_weight_decay, "Decoupled weight decay.").at_least(0);
-  list.add("adam_epsilon", &o.adam_epsilon, "Guard against a division by zero.").at_least(0);
-  list.add("max_grad_norm", &o.max_grad_norm, "Gradients together longer than this are shortened to it.").above(0);
-  list.add("lora_plus_ratio", &o.lora_plus_ratio,
-           "Learning rate of the up matrices over that of the down matrices (LoRA+, arXiv 2402.12354; 16 is usual).")
-      .above(0);
-  list.add("max_nonfinite_steps", &o.max_nonfinite_steps,
-           "Steps in a row whose loss or gradient is not finite are skipped and named; after so many the run ends, "
-           "with its checkpoints intact.")
-      .at_least(1);
-  list.group("Average of the LoRA");
-  list.add("use_ema", &o.use_ema,
-           "Keep an exponential moving average of the LoRA; validation and the saved LoRA are made of it.");
-  list.add("ema_decay", &o.ema_decay, "How slowly the average moves; it starts faster: min(this, (1 + n) / (10 + n)).")
-      .at_least(0)
-      .below(1);
-}
-
-void add_machine_options(OptionList& list, TrainOptions& o) {
-  list.group("Machine");
-  list.add("device", &o.device, "Where to compute; auto takes a GPU when one can be used.")
-      .choices({"auto", "cpu", "cuda"});
-  list.add("mixed_precision", &o.mixed_precision,
-           "Number format of the frozen model and of the arithmetic; the LoRA itself stays fp32. Unset takes "
-           "ACCELERATE_MIXED_PRECISION, else no. fp16 needs a GPU.")
-      .choices({"no", "fp16", "bf16"});
-  list.add("gradient_checkpointing", &o.gradient_checkpointing,
-           "Compute activations again in the backward pass: less memory, more time, the same numbers.");
-  list.add("allow_tf32", &o.allow_tf32, "Let fp32 matrix products on a GPU round to TF32: faster, less exact.");
-  list.add("enable_xformers_memory_efficient_attention", &o.enable_xformers_memory_efficient_attention,
-           "Accepted for the script's sake: attention here is memory-efficient anyway.");
-  list.add("local_rank", &o.local_rank, "Number of this process on this machine; LOCAL_RANK overrides it.")
-      .at_least(-1);
-}
-
-void add_output_options(OptionList& list, TrainOptions& o) {
-  list.group("Output");
-  list.add("output_dir", &o.output_dir, "Folder for the LoRA, the checkpoints and the logs.");
-  list.add("logging_dir", &o.logging_dir, "Folder for the logs, inside --output_dir.");
-  list.add("report_to", &o.report_to,
-           "Where the loss goes besides the JSONL log, which is always written: tensorboard, wandb, jsonl, several by "
-           "comma, all, or none.");
-  list.add("checkpointing_steps", &o.checkpointing_steps, "Save a checkpoint to resume from every so many steps.")
-      .at_least(1);
-  list.add("checkpoints_total_limit", &o.checkpoints_total_limit,
-           "How many checkpoints to keep; the oldest goes first. Unset keeps all.")
-      .at_least(1);
-  list.add("resume_from_checkpoint", &o.resume_from_checkpoint,
-           "Go on from this checkpoint of --output_dir (checkpoint-500), or from the last one with latest. Checkpoints "
-           "of Diffusers' scripts will do, as far as what they hold goes.");
-  list.add("override", &o.override_options,
-           "Options that may differ from those the checkpoint was made with, such as learning_rate.");
-}
-
-void add_validation_options(OptionList& list, TrainOptions& o) {
-  list.group("Validation");
-  list.add("validation_prompt", &o.validation_prompt, "Draw pictures from this prompt while training.");
-  list.add("validation_prompts", &o.validation_prompts, "File with more of them, one prompt a line.");
-  list.add("num_validation_images", &o.num_validation_images, "How many pictures of each prompt.").at_least(0);
-  list.add("validation_epochs", &o.validation_epochs, "Draw them every so many epochs.").at_least(1);
-  list.add("validation_steps", &o.validation_steps, "Draw them every so many steps instead.").at_least(1);
-  list.add("validation_split", &o.validation_split,
-           "Share of the pictures that is held out, to measure a validation loss on: the same noise and timesteps "
-           "every time.")
-      .at_least(0)
-      .below(1);
-  list.add("validation_loss_steps", &o.validation_loss_steps,
-           "Measure it every so many steps; unset means at every epoch's end.")
-      .at_least(1);
-  list.add("keep_best", &o.keep_best, "Keep the LoRA of the lowest validation loss in the folder best.");
-  list.add("early_stopping_patience", &o.early_stopping_patience,
-           "End the run when so many validation losses in a row were no lower than the best.")
-      .at_least(1);
-}
-
-void add_hub_options(OptionList& list, TrainOptions& o) {
-  list.group("Hugging Face Hub");
-  list.add("push_to_hub", &o.push_to_hub, "Upload the LoRA when it is done. Not available yet.");
-  list.add("hub_token", &o.hub_token, "Token for the upload; it is written nowhere.").secret();
-  list.add("hub_model_id", &o.hub_model_id, "Repository to upload to; unset takes the name of --output_dir.");
-}
-
-void add_lorikeet_options(OptionList& list, TrainOptions& o) {
-  list.group("Lorikeet");
-  list.add("config", &o.config, "Read options from this .toml or .json file; the command line goes before it.")
-      .command_line_only();
-  list.add("dry_run", &o.dry_run, "Check everything, print what would be done, and stop.").command_line_only();
-  list.add("compat_bugs", &o.compat_bugs,
-           "Do as the script does even where Lorikeet deliberately does otherwise (docs/differences.md).");
+std::vector<std::string> shared_warnings(const TrainOptions& options) {
+  std::vector<std::string> notes;
+  const TrainOptions defaults;
+  const auto note = [&](bool when, const char* text) {
+    if (when) notes.emplace_back(text);
+  };
+  note(options.hub_token.has_value(), "--hub_token has no effect without --push_to_hub");
+  note(options.hub_model_id.has_value(), "--hub_model_id has no effect without --push_to_hub");
+  note(options.enable_xformers_memory_efficient_attention,
+       "--enable_xformers_memory_efficient_attention: attention here is memory-efficient anyway");
+  note(!options.train_text_encoder && options.text_encoder_target_modules != defaults.text_encoder_target_modules,
+       "--text_encoder_target_modules has no effect without --train_text_encoder");
+  note(options.lr_scheduler == "constant" && options.lr_warmup_steps > 0 &&
+           options.lr_warmup_steps != defaults.lr_warmup_steps,
+       "--lr_warmup_steps has no effect with --lr_scheduler=constant; constant_with_warmup has one");
+  note(options.loss_type == "l2" &&
+           (options.huber_c != defaults.huber_c || options.huber_schedule != defaults.huber_schedule),
+       "--huber_c and --huber_schedule have no effect with --loss_type=l2");
+  note(options.multires_noise_iterations == 0 && options.multires_noise_discount != defaults.multires_noise_discount,
+       "--multires_noise_discount has no effect without --multires_noise_iterations");
+  note(!options.use_ema && options.ema_decay != defaults.ema_decay, "--ema_decay has no effect without --use_ema");
+  note(options.override_options && !options.resume_from_checkpoint,
+       "--override has no effect without --resume_from_checkpoint");
+  note(options.optimizer == "prodigy" && options.learning_rate < 0.1,
+       "--optimizer=prodigy finds its own rate, which --learning_rate only multiplies: 1 is usual");
+  note(options.optimizer == "schedulefree" && options.lr_scheduler != "constant" &&
+           options.lr_scheduler != "constant_with_warmup",
+       "--optimizer=schedulefree is meant to go without a falling rate: --lr_scheduler=constant is usual");
+  return notes;
 }
 
 }  // namespace lorikeet

@@ -128,20 +128,6 @@ struct TrainOptions {
   std::string optimizer_name() const { return use_8bit_adam ? "adamw8bit" : optimizer; }
 };
 
-/// The groups of options that both recipes show, in the order in which they are shown; a recipe puts its own between.
-void add_model_options(OptionList& list, TrainOptions& options);
-void add_picture_options(OptionList& list, TrainOptions& options);
-void add_encode_options(OptionList& list, TrainOptions& options);
-void add_lora_options(OptionList& list, TrainOptions& options);
-void add_loss_options(OptionList& list, TrainOptions& options);
-void add_length_options(OptionList& list, TrainOptions& options);
-void add_optimizer_options(OptionList& list, TrainOptions& options);
-void add_machine_options(OptionList& list, TrainOptions& options);
-void add_output_options(OptionList& list, TrainOptions& options);
-void add_validation_options(OptionList& list, TrainOptions& options);
-void add_hub_options(OptionList& list, TrainOptions& options);
-void add_lorikeet_options(OptionList& list, TrainOptions& options);
-
 /// Takes over what `accelerate launch` says in the environment: ACCELERATE_MIXED_PRECISION where `mixed_precision` is
 /// unset, ACCELERATE_USE_CPU where `device` is "auto", LOCAL_RANK always. Throws UsageError for WORLD_SIZE > 1, and for
 /// ACCELERATE_GRADIENT_ACCUMULATION_STEPS that contradict `gradient_accumulation_steps`.
