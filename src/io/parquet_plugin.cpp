@@ -1,5 +1,5 @@
 // Becomes liblorikeet_parquet.so, the only part that knows Arrow. Reads row group by row group and, within one, a few
-// megabytes at a time; one page (at most a row group's column) is the largest thing held.
+// megabytes at a time; one page (at most a row group's column), packed and unpacked, is the largest thing held.
 #include "io/parquet_plugin.h"
 
 #include <arrow/api.h>
@@ -28,6 +28,13 @@ constexpr int32_t kMaxFooterList = 100'000;
 int64_t memory_limit(int64_t file_bytes) {
   constexpr int64_t kLeast = int64_t{256} << 20, kMost = int64_t{6} << 30;
   return std::min(kMost, kLeast + 3 * std::min(file_bytes, kMost));
+}
+
+/// Arrow's own allocator where it is there: with glibc's, pages of 100 MB leave holes that cost up to ten times as
+/// much.
+arrow::MemoryPool* base_pool() {
+  arrow::MemoryPool* pool = nullptr;
+  return arrow::mimalloc_memory_pool(&pool).ok() ? pool : arrow::system_memory_pool();
 }
 
 void require(const arrow::Status& status) {
@@ -123,7 +130,7 @@ class ArrowSource : public ParquetSource {
  public:
   explicit ArrowSource(const char* path) {
     auto file = take(arrow::io::ReadableFile::Open(path));
-    pool_ = std::make_unique<arrow::CappedMemoryPool>(arrow::system_memory_pool(), memory_limit(take(file->GetSize())));
+    pool_ = std::make_unique<arrow::CappedMemoryPool>(base_pool(), memory_limit(take(file->GetSize())));
     parquet::ReaderProperties reading(pool_.get());
     reading.enable_buffered_stream();
     reading.set_buffer_size(kStreamBuffer);
@@ -142,6 +149,13 @@ class ArrowSource : public ParquetSource {
       const auto& type = *field.field->type();
       columns_.push_back({field.field->name(), type.ToString(), holds_pictures(type), holds_captions(type)});
     }
+  }
+
+  ~ArrowSource() override {
+    forget_batch();
+    batches_ = nullptr;
+    reader_ = nullptr;
+    pool_->ReleaseUnused();  // what comes next needs the memory
   }
 
   const std::vector<ParquetColumn>& columns() const noexcept override { return columns_; }
@@ -237,8 +251,7 @@ class ArrowSource : public ParquetSource {
     ++row_in_batch_;
     ++index_;
     while (batch_ == nullptr || row_in_batch_ >= batch_->num_rows()) {
-      pictures_ = captions_ = bytes_ = paths_ = nullptr;
-      batch_ = nullptr;
+      forget_batch();
       row_in_batch_ = 0;
       if (batches_ == nullptr && !open_group()) return false;
       require(batches_->ReadNext(&batch_));
@@ -249,6 +262,11 @@ class ArrowSource : public ParquetSource {
       }
     }
     return true;
+  }
+
+  void forget_batch() {
+    pictures_ = captions_ = bytes_ = paths_ = nullptr;
+    batch_ = nullptr;
   }
 
   bool open_group() {

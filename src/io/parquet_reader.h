@@ -28,8 +28,8 @@ class ParquetFile {
   void select(const std::string& picture_column, const std::string& caption_column);
   /// Bytes of all pictures, before compression.
   int64_t picture_bytes() const;
-  /// Reads the next row into `row`, whose views are valid until the next call; false after the last. Holds at most a
-  /// page and a few megabytes, never the file. Throws FormatError.
+  /// Reads the next row into `row`, whose views are valid until the next call; false after the last. Memory goes by the
+  /// largest page (three times it where packed), never by the file. Throws FormatError.
   bool next(ParquetRow& row);
 
  private:
