@@ -55,6 +55,7 @@ torch::Tensor PictureSet::mask(int64_t index, Crop crop, bool flip) {
 }
 
 const std::string& PictureSet::content_hash(int64_t index) {
+  if (!record(index).sha256.empty()) return record(index).sha256;
   auto known = hashes_.find(index);
   if (known == hashes_.end()) known = hashes_.emplace(index, sha256_hex(read_picture_bytes(record(index)))).first;
   return known->second;

@@ -18,6 +18,7 @@ struct PictureRecord {
   std::filesystem::path mask;         // of masked loss; empty without
   int64_t repeats = 1;                // times per epoch (kohya's N_name folders)
   int64_t width = 0, height = 0;      // pixels after turning by EXIF; 0 until measured
+  std::string sha256;                 // of the encoded bytes, in hex; empty until they were read
 };
 
 }  // namespace lorikeet

@@ -9,6 +9,7 @@
 #include <unordered_set>
 
 #include "core/errors.h"
+#include "core/sha256.h"
 #include "core/text.h"
 #include "data/caption_text.h"
 #include "data/duplicates.h"
@@ -66,7 +67,11 @@ class Measurement {
     record.width = record.height = 0;
     try {
       const ImageSize size = read_image_size(record.file, record.offset, record.bytes, record.name);
-      if (options_.full_decode) decode_image(read_picture_bytes(record), record.name);
+      if (options_.full_decode) {
+        const std::string bytes = read_picture_bytes(record);
+        decode_image(bytes, record.name);
+        record.sha256 = sha256_hex(bytes);
+      }
       record.width = size.width;
       record.height = size.height;
       if (!record.mask.empty()) look.mask = look_at_mask(record, size);

@@ -59,9 +59,9 @@ struct PreflightReport {
   bool stopped = false;  // early: what follows from the rest of the pictures is not known
 };
 
-/// Measures all pictures (filling width and height of the records; 0 for those that cannot be read), on
-/// options.threads threads, and gathers the report, which does not depend on the number of threads. Holds one picture
-/// per thread. `progress` (may be empty) is called from one thread at a time.
+/// Measures all pictures (filling width and height of the records, 0 for those that cannot be read, and with
+/// full_decode their sha256), on options.threads threads, and gathers the report, which does not depend on the number
+/// of threads. Holds one picture per thread. `progress` (may be empty) is called from one thread at a time.
 PreflightReport check_pictures(std::vector<PictureRecord>& records, const PreflightOptions& options,
                                const std::function<void(int64_t done, int64_t total)>& progress = {});
 

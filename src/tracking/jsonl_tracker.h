@@ -2,6 +2,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <optional>
 
 #include "tracking/tracker.h"
 
@@ -13,7 +14,10 @@ namespace lorikeet {
 ///   {"step": 0, "time": 1700000002.0, "images": {"validation": ["0: a caption", ...]}}
 ///
 /// A run resumed at `first_step` > 0 goes on in the same file; lines that the interrupted run wrote after that step are
-/// cut off, since their steps are made again. Another run's file is kept as NAME.previous.jsonl.
-std::unique_ptr<Tracker> make_jsonl_tracker(const std::filesystem::path& file, int64_t first_step = 0);
+/// cut off, since their steps are made again: what is behind the first `records` lines of values and pictures, or,
+/// where nobody counted them, behind the first line of that step. Another run's file is kept as NAME.previous.jsonl.
+/// Lines that cannot be written are tried again with the next one, up to a megabyte of them.
+std::unique_ptr<Tracker> make_jsonl_tracker(const std::filesystem::path& file, int64_t first_step = 0,
+                                            std::optional<int64_t> records = std::nullopt);
 
 }  // namespace lorikeet

@@ -106,6 +106,26 @@ TEST_F(TrackingTest, JsonlGoesOnBehindTheStepARunIsResumedAt) {
   EXPECT_EQ(losses, (std::vector<double>{1, 1.5, 2, 2.5, 3}));
 }
 
+TEST_F(TrackingTest, JsonlGoesOnBehindSoManyRecords) {
+  const auto log_all = [&](const std::unique_ptr<Tracker>& tracker) {
+    tracker->log_scalars({{"loss", 1}}, 1);
+    tracker->log_scalars({{"validation_loss", 1}}, 1);
+    tracker->log_images("validation", {{"", ""}}, 0);
+    tracker->log_scalars({{"loss", 2}}, 2);
+    tracker->log_scalars({{"validation_loss", 2}}, 2);
+  };
+  for (const int64_t records : {0, 1, 2, 3, 4, 5, 100}) {
+    fs::remove(log_);
+    const auto first = make_jsonl_tracker(log_);
+    first->log_config("{}");
+    log_all(first);
+    make_jsonl_tracker(log_, 1, records)->log_scalars({{"loss", 9}}, 9);
+    const auto kept = static_cast<size_t>(std::min<int64_t>(records, 3));  // what follows is of a later step
+    EXPECT_EQ(lines(log_).size(), (records == 0 ? 0 : 1) + kept + 1) << records;
+    EXPECT_EQ(lines(log_).back()["step"], 9);
+  }
+}
+
 TEST_F(TrackingTest, JsonlKeepsWholeLinesOfAKilledRun) {
   fs::create_directories(log_.parent_path());
   std::ofstream(log_) << "{\"step\": 1, \"loss\": 1}\nnot JSON\n{\"step\": 2, \"lo";
@@ -171,9 +191,25 @@ TEST_F(TrackingTest, AFullDiskLeavesWholeLines) {
   EXPECT_EQ(warnings_.size(), 1u);
   const size_t before = lines(log_).size();
   EXPECT_GE(before, 2u);
+  EXPECT_LT(before, 50u);
   tracker->log_scalars({{"loss", 0.5}}, 51);  // there is room again
-  EXPECT_EQ(lines(log_).size(), before + 1);
-  EXPECT_EQ(lines(log_).back()["step"], 51);
+  const auto found = lines(log_);
+  ASSERT_EQ(found.size(), 51u) << "nothing is lost";
+  for (int step = 1; step <= 51; ++step) EXPECT_EQ(found[static_cast<size_t>(step - 1)]["step"], step);
+}
+
+TEST_F(TrackingTest, JsonlForgetsLinesWhenThereAreTooManyToKeep) {
+  const auto tracker = make_jsonl_tracker(log_);
+  const std::string caption(400 << 10, 'c');
+  {
+    const FullDisk disk(200);
+    for (int step = 1; step <= 4; ++step) tracker->log_images("validation", {{"png", caption}}, step);
+  }
+  tracker->log_scalars({{"loss", 0.5}}, 5);
+  const auto found = lines(log_);
+  ASSERT_EQ(found.size(), 2u);
+  EXPECT_EQ(found[0]["step"], 4);
+  EXPECT_EQ(found[1]["step"], 5);
 }
 
 TEST_F(TrackingTest, AFullDiskLeavesWholeEvents) {

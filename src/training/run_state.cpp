@@ -64,13 +64,10 @@ double number_at(const nlohmann::json& json, const char* name) {
 }
 
 nlohmann::json position_json(const RunPosition& position) {
-  nlohmann::json json = {{"step", position.step},
-                         {"lr_steps", position.lr_steps},
-                         {"epoch", position.epoch},
-                         {"in_epoch", position.in_epoch},
-                         {"skipped", position.skipped},
-                         {"skipped_in_row", position.skipped_in_row},
-                         {"validations_since_best", position.validations_since_best},
+  nlohmann::json json = {{"step", position.step},          {"lr_steps", position.lr_steps},
+                         {"epoch", position.epoch},        {"in_epoch", position.in_epoch},
+                         {"skipped", position.skipped},    {"skipped_in_row", position.skipped_in_row},
+                         {"logged", position.logged},      {"validations_since_best", position.validations_since_best},
                          {"best_validation_loss", nullptr}};
   if (position.best_validation_loss) json["best_validation_loss"] = *position.best_validation_loss;
   return json;
@@ -84,6 +81,7 @@ RunPosition position_from_json(const nlohmann::json& json) {
   position.in_epoch = json.at("in_epoch").get<bool>();
   position.skipped = count_at(json, "skipped");
   position.skipped_in_row = count_at(json, "skipped_in_row");
+  position.logged = count_at(json, "logged");
   position.validations_since_best = count_at(json, "validations_since_best");
   if (!json.at("best_validation_loss").is_null()) {
     position.best_validation_loss = number_at(json, "best_validation_loss");

@@ -22,6 +22,7 @@ struct RunPosition {
   bool in_epoch = false;  // its order has been drawn
   int64_t skipped = 0;    // steps left out because a loss or a gradient was not finite
   int64_t skipped_in_row = 0;
+  int64_t logged = 0;  // records of values and pictures in the run's log
   std::optional<double> best_validation_loss;
   int64_t validations_since_best = 0;
 };

@@ -1,5 +1,6 @@
 #include "training/run_state_json.h"
 
+#include "core/atomic_file.h"
 #include "core/errors.h"
 #include "core/sha256.h"
 #include "core/text.h"
@@ -133,11 +134,10 @@ Loader::State loader_from_json(const nlohmann::json& json) {
 nlohmann::json dataset_json(const PictureSets& sets) {
   auto json = nlohmann::json::array();
   for (const auto& set : sets) {
-    for (const auto& record : set->records()) {
-      std::error_code error;
-      const auto bytes =
-          record.bytes < 0 ? static_cast<int64_t>(std::filesystem::file_size(record.file, error)) : record.bytes;
-      std::string what = lorikeet::str(bytes, " ", record.repeats, " ", record.mask.empty());
+    for (int64_t i = 0; i < set->size(); ++i) {
+      const auto& record = set->record(i);
+      std::string what = lorikeet::str(set->content_hash(i), " ", record.repeats, " ");
+      if (!record.mask.empty()) what += sha256_hex(read_file(record.mask));
       for (const auto& caption : record.captions) what += lorikeet::str("\n", caption.size(), " ", caption);
       json.push_back({record.name, sha256_hex(what).substr(0, 12)});
     }

@@ -43,7 +43,7 @@ TrainResult TrainingRun::train() {
   dataset_ = dataset_json(context_.sets);
   if (options_.resume_from_checkpoint) resume();
   encode_ahead();
-  trackers_.emplace(options_, manner_.tracker, options_json_.dump(), position_.step);
+  trackers_.emplace(options_, manner_.tracker, options_json_.dump(), position_.step, position_.logged);
   observer_.on_start(position_.step, steps_);
   try {
     train_epochs();
@@ -64,6 +64,10 @@ void TrainingRun::train_epochs() {
   CheckpointedGenerators rewound(generators.device.device().is_cpu()
                                      ? std::vector<torch::Generator>{generators.cpu}
                                      : std::vector<torch::Generator>{generators.cpu, generators.device});
+  stop_early_ =
+      options_.early_stopping_patience && position_.validations_since_best >= *options_.early_stopping_patience;
+  // What follows the last step's epoch may be missing where the run was killed behind that step's checkpoint.
+  if (position_.step >= steps_ && position_.in_epoch) train_epoch();
   while (position_.step < steps_ && !stop_early_) train_epoch();
 }
 

@@ -30,6 +30,7 @@ void TrainingRun::write_lora(const fs::path& file) {
 
 void TrainingRun::checkpoint() {
   check_weights();
+  position_.logged = trackers_->logged();
   write_checkpoint(output_, position_.step, save_run(parts()),
                    [&](const fs::path& folder) { write_lora(folder / kLoraFileName); });
   if (options_.checkpoints_total_limit) {
