@@ -21,8 +21,9 @@ struct ParquetColumns {
 /// Pictures are struct<bytes, path> or binary, captions text or lists of text. A row without bytes stands for the file
 /// that its path names, from the Parquet file's folder where it is not absolute. Row numbers in names count from 0.
 /// `progress` (may be empty) is told after each row how many of all rows are done; not called when the copy is there.
-/// Throws FileError (no files, unreadable, no plugin, disk full, a file changed meanwhile), FormatError (damaged file,
-/// wrong columns naming the right ones, a row without picture or caption naming file and row), Interrupted.
+/// Throws FileError (no files, unreadable, no plugin, disk full, a file changed meanwhile), UsageError (wrong columns,
+/// naming the right ones), FormatError (damaged file, a row without picture or caption naming file and row),
+/// Interrupted.
 std::vector<PictureRecord> read_parquet_records(const std::vector<std::filesystem::path>& files,
                                                 const ParquetColumns& columns, const std::filesystem::path& cache_dir,
                                                 const std::function<void(int64_t done, int64_t total)>& progress);

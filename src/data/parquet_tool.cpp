@@ -49,6 +49,8 @@ json failure(const E& error, const char* kind) {
 json answer_or_error(const std::string& line) {
   try {
     return answer(json::parse(line));
+  } catch (const UsageError& error) {
+    return failure(error, "UsageError");
   } catch (const FormatError& error) {
     return failure(error, "FormatError");
   } catch (const FileError& error) {

@@ -109,11 +109,11 @@ size_t find_column(const std::vector<ParquetColumn>& columns, const std::string&
   }
   if (hint.empty()) hint = str("no column of this file holds ", role.expected);
   if (found != columns.end()) {
-    throw FormatError(
+    throw UsageError(
         str(file, ": the column ", shown_name(name), " is ", one_line(found->type), "; expected ", role.expected),
         hint);
   }
-  throw FormatError(str(file, " has no column ", shown_name(name), "; it has ", list_of(columns)), hint);
+  throw UsageError(str(file, " has no column ", shown_name(name), "; it has ", list_of(columns)), hint);
 }
 
 }  // namespace

@@ -23,8 +23,8 @@ class ParquetFile {
   const std::vector<ParquetColumn>& columns() const;
   int64_t rows() const;
 
-  /// Chooses what `next` reads, from the first row on. Throws FormatError naming the columns there are: no such column,
-  /// or one of another type.
+  /// Chooses what `next` reads, from the first row on. Throws UsageError naming the columns there are: no such column,
+  /// or one of another type; the hint has the flag with the right one. Throws FormatError for a damaged file.
   void select(const std::string& picture_column, const std::string& caption_column);
   /// Bytes of all pictures, before compression.
   int64_t picture_bytes() const;
