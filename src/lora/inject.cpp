@@ -73,7 +73,8 @@ void check_config(const LoraConfig& config) {
   for (const auto& [target, rank] : config.rank_pattern) {
     if (rank >= 1 && rank <= kLargestRank) continue;
     throw UsageError(
-        lorikeet::str("--rank_pattern: ", target, "=", rank, ", a rank of 1 to ", kLargestRank, " expected"));
+        lorikeet::str("--rank_pattern: ", target, "=", rank, ", a rank of 1 to ", kLargestRank, " expected"),
+        "attn2.to_k=8, for instance");
   }
   if (config.rank < 1)
     throw UsageError(lorikeet::str("--rank is ", config.rank, ", expected 1 or more"), "try --rank=4");

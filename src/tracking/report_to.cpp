@@ -38,7 +38,7 @@ bool contains(const TextList& list, const std::string& word) {
   }
   const std::string near = nearest_name(word, kNames);
   throw UsageError(str("--report_to is '", text, "'; ", kExpected),
-                   near.empty() ? "" : str("did you mean ", near, "?"));
+                   near.empty() ? "`--help` describes --report_to" : str("did you mean ", near, "?"));
 }
 
 }  // namespace
@@ -49,7 +49,7 @@ TrackerNames parse_report_to(const std::string& text) {
   for (const std::string& word : words) {
     if (!contains(kNames, word)) refuse(text, word);
     if (word == "none" && words.size() > 1) {
-      throw UsageError(str("--report_to is '", text, "'; 'none' stands alone"));
+      throw UsageError(str("--report_to is '", text, "'; 'none' stands alone"), "leave out none, or the others");
     }
     names.tensorboard |= word == "tensorboard" || word == "all";
     names.wandb |= word == "wandb" || word == "all";

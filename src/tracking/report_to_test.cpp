@@ -40,9 +40,10 @@ TEST(ReportTo, RefusesWhatItDoesNotKnow) {
   EXPECT_EQ(refusal("wand").first, "--report_to is 'wand'" + expected);
   EXPECT_EQ(refusal("wand").second, "did you mean wandb?");
   EXPECT_EQ(refusal("tensorboard,wndb").second, "did you mean wandb?");
-  EXPECT_EQ(refusal("x").second, "");
+  EXPECT_EQ(refusal("x").second, "`--help` describes --report_to");
   for (const char* text : {"", "tensorboard,", ",", "WANDB"}) EXPECT_NE(refusal(text).first, "not refused") << text;
   EXPECT_EQ(refusal("none,wandb").first, "--report_to is 'none,wandb'; 'none' stands alone");
+  EXPECT_EQ(refusal("none,wandb").second, "leave out none, or the others");
 }
 
 TEST(ReportTo, RefusesAcceleratesOthersByName) {
