@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from safetensors.numpy import load_file
 
 ROOT = Path(__file__).resolve().parents[1]
 PROGRAM = os.environ.get("LORIKEET_PROGRAM", str(ROOT / "build/lorikeet"))
@@ -21,8 +22,11 @@ SHARED = {
 
 def words_of(recipe, flags, more=()):
     """The command: `flags` over SHARED; words of `more` go before both, and "-name" takes a flag away."""
-    flags = {**SHARED, **flags}
+    flags, name = {**SHARED, **flags}, ""
     for word in more:
+        if not word.startswith("-"):
+            flags[name] = [*(flags[name] or []), word]
+            continue
         name, _, value = word.lstrip("-").partition("=")
         flags.pop(name, None)
         if word.startswith("--"):
@@ -76,3 +80,40 @@ def column(output_dir, key, *project):
 
 def lora_bytes(output_dir):
     return (Path(output_dir) / LORA).read_bytes()
+
+
+class Run:
+    """A run that succeeded: what it said and left behind."""
+
+    def __init__(self, recipe, flags, more, **environment):
+        self.folder = Path(flags["output_dir"])
+        done = run_recipe(recipe, flags, more, **environment)
+        assert done.returncode == 0, done.stderr
+        self.said, self.printed = done.stderr, done.stdout
+
+    @property
+    def losses(self):
+        return column(self.folder, "train_loss")
+
+    @property
+    def lora(self):
+        return load_file(self.folder / LORA)
+
+    @property
+    def bits(self):
+        """All numbers of a run."""
+        return self.losses, lora_bytes(self.folder)
+
+    def state(self, step):
+        return json.loads((self.folder / f"checkpoint-{step}/state.json").read_text())
+
+    def tensors(self, step, kind):
+        """A checkpoint's tensors of one kind, under the names they have in a LoRA file."""
+        every = load_file(self.folder / f"checkpoint-{step}/training_state.safetensors")
+        found = {name.removeprefix(kind + "."): value for name, value in every.items() if name.startswith(kind + ".")}
+        return {re.sub(r"\.(down|up)$", r".lora.\1.weight", name): value for name, value in found.items()}
+
+
+def values(lora, which):
+    """All down, or all up matrices as one row."""
+    return np.concatenate([value.ravel() for name, value in sorted(lora.items()) if f".{which}.weight" in name])
