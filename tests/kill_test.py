@@ -1,5 +1,6 @@
 """Runs that are killed, or whose writes fail half-way, and resumed: in the end nobody can tell."""
 
+import json
 import os
 import random
 import resource
@@ -15,12 +16,15 @@ from run_support import (
     caption_lists,
     checkpoints,
     end,
+    log_lines,
     run,
     start,
     step_of,
     text_to_image,
     wait_for,
 )
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from wandb_test import environment, parts, read_records, rows
 
 KILLS = 20
 LATEST = "--resume_from_checkpoint=latest"
@@ -164,3 +168,64 @@ def test_a_disk_that_is_full(whole, data, small_disk):
     run(command)
     assert_checkpoints_whole(output, whole)
     assert_same_result(output, whole)
+
+
+# Trackers
+
+
+@pytest.fixture(scope="module")
+def tracked(data, tmp_path_factory):
+    """(a run that never stopped, one that was killed three times), each with all that can be logged."""
+    folder = tmp_path_factory.mktemp("tracked")
+    whole, broken = folder / "whole", folder / "broken"
+    flags = ["--report_to=all", "--validation_split=0.2", "--validation_loss_steps=2", "--validation_prompt=a",
+             "--num_validation_images=1", "--validation_steps=4", "--resolution=16", "--max_train_steps=12"]  # fmt: skip
+    env = environment(folder, WANDB_MODE="offline")
+    run(text_to_image(data, whole, *flags), env=env)
+    command = text_to_image(data, broken, *flags, LATEST)
+    draw = random.Random(5)
+    for _ in range(3):
+        kill_between_steps(start(command, env=env), broken, draw)
+    run(command, env=env)
+    return whole, broken
+
+
+def test_the_log_of_a_killed_run_has_everything_once(tracked):
+    whole, broken = tracked
+    assert_same_result(broken, whole)
+    assert sum("validation_loss" in line for line in log_lines(broken)) == 6
+    assert sum("images" in line for line in log_lines(broken)) == 4  # three times, and at the end
+
+
+def events(output):
+    (folder,) = (path for path in (output / "logs").iterdir() if list(path.glob("events.out.tfevents.*")))
+    reader = EventAccumulator(str(folder), size_guidance={"scalars": 0, "images": 0})
+    reader.Reload()
+    return reader
+
+
+def test_tensorboard_reads_a_killed_run(tracked):
+    whole, broken = map(events, tracked)
+    assert sorted(whole.Tags()["scalars"]) == ["lr", "train_loss", "validation_loss"]
+    for tag in whole.Tags()["scalars"]:
+        values = [[(event.step, event.value) for event in reader.Scalars(tag)] for reader in (whole, broken)]
+        assert values[0] == values[1], tag
+    for tag in whole.Tags()["images"]:  # counted by epoch: what was drawn again overrules nothing
+        assert {event.step for event in whole.Images(tag)} == {event.step for event in broken.Images(tag)}
+
+
+def test_weights_and_biases_goes_on_under_one_id(tracked):
+    whole, broken = (sorted(parts(output), key=lambda file: file.parent.name) for output in tracked)
+    assert len(whole) == 1 and len(broken) == 4
+    (run_id,) = {file.name for file in broken}
+    assert all(file.parent.name.endswith(run_id.removeprefix("run-").removesuffix(".wandb")) for file in broken)
+
+    def history(files):
+        kept = ("_step", "train_loss", "lr", "validation_loss")
+        return [{name: row[name] for name in kept if name in row} for file in files for row in rows(file)]
+
+    assert history(broken) == history(whole)
+    ends = [[record.exit.exit_code for record in read_records(file) if record.HasField("exit")] for file in broken]
+    assert ends == [[], [], [], [0]]
+    config = {item.key: json.loads(item.value_json) for item in read_records(broken[-1])[1].run.config.update}
+    assert config["resume_from_checkpoint"] == "latest" and "hub_token" not in config

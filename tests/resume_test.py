@@ -19,7 +19,7 @@ STEPS = 9
 def command(output, *more):
     return [
         PROGRAM, "train", "dreambooth", f"--pretrained_model_name_or_path={ROOT / 'models/lorikeet-base'}",
-        f"--instance_data_dir={MIXED}", "--instance_prompt=sks cat face", "--resolution=64", "--rank=2",
+        f"--instance_data_dir={MIXED}", "--instance_prompt=sks cat face", "--resolution=32", "--rank=2",
         "--train_batch_size=2", "--gradient_accumulation_steps=2", "--learning_rate=1e-3", "--lr_scheduler=cosine",
         "--lr_warmup_steps=2", f"--max_train_steps={STEPS}", "--lora_dropout=0.1", "--seed=3", "--device=cpu",
         "--checkpointing_steps=1", f"--output_dir={output}", *more,
@@ -69,7 +69,12 @@ def test_resumed_from_any_step_is_bit_identical(whole, tmp_path, step):
     assert losses(tmp_path) == [line for line in losses(whole)][-len(losses(tmp_path)) :]
 
 
-@pytest.mark.parametrize("more", [["--train_text_encoder"], ["--gradient_checkpointing"], ["--mixed_precision=bf16"]])
+PRIOR = ["--with_prior_preservation", "--class_prompt=cat face", f"--class_data_dir={MIXED}", "--num_class_images=5"]
+
+
+@pytest.mark.parametrize(
+    "more", [["--train_text_encoder"], ["--gradient_checkpointing"], ["--mixed_precision=bf16"], PRIOR], ids=lambda more: more[0]
+)
 def test_killed_and_resumed_is_bit_identical(tmp_path, more):
     straight, broken = tmp_path / "straight", tmp_path / "broken"
     assert run(straight, *more).returncode == 0
