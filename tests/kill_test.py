@@ -95,6 +95,7 @@ def test_killed_at_twenty_moments(whole, data, tmp_path):
         assert_checkpoints_whole(output, whole)
     assert inside >= 4, "too few kills met a checkpoint that was being written"
     run(command)
+    assert not incomplete(output)
     assert_checkpoints_whole(output, whole)
     assert_same_result(output, whole)
 

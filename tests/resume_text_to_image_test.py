@@ -86,7 +86,7 @@ def test_resumed_mid_epoch_is_bit_identical(name, data, tmp_path):
 VALIDATION = {
     "by steps, and pictures": ["--validation_loss_steps=1", "--validation_prompt=a", "--num_validation_images=1",
                                f"--validation_steps={EPOCH}", "--resolution=16"],
-    "by epochs": [],
+    "by epochs": ["--keep_best"],
 }  # fmt: skip
 
 
@@ -150,6 +150,8 @@ OTHER_OPTIONS = {
     "--train_text_encoder": False,
     "--resolution=40": False,
     "--max_train_samples=9": False,
+    "--default_caption=a": False,
+    "--masked_loss": False,
     "--validation_split=0.2": False,
     "--gradient_accumulation_steps=3": True,
     "--lr_scheduler=linear": True,

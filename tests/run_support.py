@@ -89,6 +89,8 @@ def log_lines(output):
 def assert_same_result(output, whole):
     assert log_lines(output) == log_lines(whole)
     assert lora(output) == lora(whole)
+    if (whole / "best").exists():
+        assert lora(output / "best") == lora(whole / "best")
 
 
 def step_of(folder):

@@ -12,6 +12,8 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr const char* kStateFile = "state.json";
+constexpr const char* kIncomplete = ".incomplete";
+constexpr const char* kOld = ".old";
 constexpr const char* kTensorFile = "training_state.safetensors";
 
 /// N of "checkpoint-N"; nothing for other names.
@@ -41,6 +43,18 @@ Checkpoints list_folders(const fs::path& output, const std::function<bool(const 
   return found;
 }
 
+/// What runs that died while they wrote have left.
+void remove_leftovers(const fs::path& output) {
+  std::error_code error;
+  std::vector<fs::path> found;
+  for (fs::directory_iterator it(output, error), end; !error && it != end; it.increment(error)) {
+    const auto name = it->path().filename().string();
+    if (!name.starts_with(".checkpoint-")) continue;
+    if (name.ends_with(kIncomplete) || name.ends_with(kOld)) found.push_back(it->path());
+  }
+  for (const auto& folder : found) fs::remove_all(folder, error);
+}
+
 [[noreturn]] void fail(const char* what, const fs::path& path, const std::error_code& error) {
   throw FileError(str("cannot ", what, " ", path.string(), ": ", error.message()),
                   "free some disk space or choose another --output_dir; checkpoints already written are whole");
@@ -51,11 +65,10 @@ Checkpoints list_folders(const fs::path& output, const std::function<bool(const 
 void write_checkpoint(const fs::path& output, int64_t step, const CheckpointState& state,
                       const std::function<void(const fs::path&)>& write_lora) {
   const fs::path target = output / str("checkpoint-", step);
-  const fs::path aside = output / str(".checkpoint-", step, ".incomplete");
-  const fs::path old = output / str(".checkpoint-", step, ".old");
+  const fs::path aside = output / str(".checkpoint-", step, kIncomplete);
+  const fs::path old = output / str(".checkpoint-", step, kOld);
   std::error_code error;
-  fs::remove_all(aside, error);
-  fs::remove_all(old, error);
+  remove_leftovers(output);
   fs::create_directories(aside, error);
   if (error) fail("create", aside, error);
   try {

@@ -53,6 +53,17 @@ TEST_F(CheckpointTest, ListsByNumberAndOnlyWholeOnes) {
   EXPECT_EQ(find_checkpoint(folder_, "some/where/checkpoint-20")->filename(), "checkpoint-20");
 }
 
+TEST_F(CheckpointTest, RemovesWhatKilledRunsHaveLeft) {
+  for (const char* name : {".checkpoint-3.incomplete", ".checkpoint-4.old", ".checkpoint-notes", "checkpoint-9.old"}) {
+    fs::create_directories(folder_ / name / "inner");
+  }
+  write(5);
+  EXPECT_FALSE(fs::exists(folder_ / ".checkpoint-3.incomplete"));
+  EXPECT_FALSE(fs::exists(folder_ / ".checkpoint-4.old"));
+  EXPECT_TRUE(fs::exists(folder_ / ".checkpoint-notes" / "inner"));
+  EXPECT_TRUE(fs::exists(folder_ / "checkpoint-9.old" / "inner"));
+}
+
 TEST_F(CheckpointTest, NamedOneThatIsMissingIsAnError) {
   EXPECT_FALSE(find_checkpoint(folder_, "latest"));
   EXPECT_THROW(find_checkpoint(folder_, "checkpoint-9"), FileError);

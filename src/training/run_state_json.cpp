@@ -60,7 +60,8 @@ const std::set<std::string>& free_options() {
   return names;
 }
 
-/// Options that no run goes on with when they change: the checkpoint's tensors, or the data's order, are made for them.
+/// Options that no run goes on with when they change: the checkpoint's tensors, the data's order, or the fingerprints
+/// of its pictures and captions, are made for them.
 const std::set<std::string>& fixed_options() {
   static const std::set<std::string> names = {"rank",
                                               "rank_pattern",
@@ -87,8 +88,14 @@ const std::set<std::string>& fixed_options() {
                                               "resolution",
                                               "image_column",
                                               "caption_column",
+                                              "default_caption",
+                                              "masked_loss",
                                               "use_rslora",
-                                              "lora_alpha"};
+                                              "lora_alpha",
+                                              "instance_prompt",
+                                              "class_prompt",
+                                              "default_caption",
+                                              "masked_loss"};
   return names;
 }
 
@@ -100,6 +107,12 @@ nlohmann::json to_json(const PictureRef& picture) {
 PictureRef picture_from_json(const nlohmann::json& json) {
   return {count_at(json, "set"), count_at(json, "index"), Crop{count_at(json, "top"), count_at(json, "left")},
           json.at("flip").get<bool>(), json.at("caption").get<std::string>()};
+}
+
+/// With what is not UTF-8 replaced, which JSON cannot hold and file names may: the name is for people.
+std::string shown_name(const std::string& name) {
+  const auto text = nlohmann::json(name).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  return nlohmann::json::parse(text).get<std::string>();
 }
 
 }  // namespace
@@ -139,7 +152,7 @@ nlohmann::json dataset_json(const PictureSets& sets) {
       std::string what = lorikeet::str(set->content_hash(i), " ", record.repeats, " ");
       if (!record.mask.empty()) what += sha256_hex(read_file(record.mask));
       for (const auto& caption : record.captions) what += lorikeet::str("\n", caption.size(), " ", caption);
-      json.push_back({record.name, sha256_hex(what).substr(0, 12)});
+      json.push_back({shown_name(record.name), sha256_hex(what).substr(0, 12)});
     }
   }
   return json;
