@@ -88,8 +88,6 @@ const std::set<std::string>& fixed_options() {
                                               "resolution",
                                               "image_column",
                                               "caption_column",
-                                              "default_caption",
-                                              "masked_loss",
                                               "use_rslora",
                                               "lora_alpha",
                                               "instance_prompt",
