@@ -53,7 +53,7 @@ torch::MemoryFormat LatentMemory::layout(const PictureRef& picture, size_t rows)
     // Which layout comes out of several pictures at once depends on the VAE's blocks and on the device: try it.
     torch::NoGradGuard no_grad;
     const auto pixels = set_of(picture).pixels(picture.index, picture.crop).unsqueeze(0).repeat({2, 1, 1, 1});
-    const auto deviation = vae_->encode(pixels.to(device_, module_dtype(*vae_))).std;
+    const auto deviation = vae_->encode(pixels.to(device_, dtype_)).std;
     batch_layout_ = deviation.suggest_memory_format();
   }
   return *batch_layout_;
@@ -106,15 +106,18 @@ LatentMemory::Moments LatentMemory::compute(const PictureRef& picture) {
   return moments;
 }
 
-/// Stable Diffusion's VAE overflows in fp16 for some pictures; it goes on in fp32 from the first of them.
+/// Stable Diffusion's VAE overflows in fp16 for some pictures: these are encoded in fp32. Only these, so that what a
+/// picture gives does not depend on which ones came before it.
 LatentMemory::Moments LatentMemory::compute_finite(const torch::Tensor& pixels) {
   if (!vae_) throw std::logic_error("a picture is asked for that was not encoded before the VAE was let go");
   torch::NoGradGuard no_grad;
-  auto distribution = vae_->encode(pixels.to(device_, module_dtype(*vae_)));
-  if (module_dtype(*vae_) == torch::kHalf && !is_finite(distribution)) {
-    log_warning("the VAE overflows in fp16: it goes on in fp32");
+  auto distribution = vae_->encode(pixels.to(device_, dtype_));
+  if (dtype_ == torch::kHalf && !is_finite(distribution)) {
+    if (!overflowed_) log_warning("the VAE overflows in fp16: pictures that it does so for are encoded in fp32");
+    overflowed_ = true;
     vae_->to(torch::kFloat);
     distribution = vae_->encode(pixels.to(device_, torch::kFloat));
+    vae_->to(dtype_);  // loses nothing: all weights come from there
   }
   return {distribution.mean.to(dtype_).contiguous(), distribution.std.to(dtype_).contiguous()};
 }

@@ -60,6 +60,7 @@ class LatentMemory {
   Options options_;
   torch::Device device_;
   torch::ScalarType dtype_;
+  bool overflowed_ = false;
   std::optional<EncodeStore> store_;
   std::map<Key, Moments> known_;
   int64_t known_bytes_ = 0;
