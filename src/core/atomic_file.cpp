@@ -16,6 +16,8 @@
 namespace lorikeet {
 namespace {
 
+constexpr const char* kUnfinished = ".incomplete";
+
 [[noreturn]] void fail(const char* what, const std::filesystem::path& path, int error) {
   std::string hint;
   if (error == ENOSPC || error == EDQUOT || error == EFBIG) hint = "free some disk space, or choose another folder";
@@ -28,7 +30,7 @@ namespace {
 AtomicFile::AtomicFile(std::filesystem::path path) : path_(std::move(path)) {
   static std::atomic<int> counter{0};
   temporary_ = path_;
-  temporary_ += str(".", ::getpid(), ".", counter++, ".incomplete");
+  temporary_ += str(".", ::getpid(), ".", counter++, kUnfinished);
   descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
   if (descriptor_ < 0) fail("write", path_, errno);
 }
@@ -63,6 +65,8 @@ void AtomicFile::commit() {
   }
   sync_folder(path_.has_parent_path() ? path_.parent_path() : ".");
 }
+
+bool is_unfinished_file(const std::filesystem::path& path) { return path.extension() == kUnfinished; }
 
 void write_file_atomically(const std::filesystem::path& path, std::string_view bytes) {
   AtomicFile file(path);

@@ -29,6 +29,9 @@ class AtomicFile {
   int descriptor_ = -1;
 };
 
+/// Whether the file is one that was being written aside when its program was killed.
+bool is_unfinished_file(const std::filesystem::path& path);
+
 /// The whole file in one call.
 void write_file_atomically(const std::filesystem::path& path, std::string_view bytes);
 

@@ -2,6 +2,7 @@
 #include <cstring>
 #include <fstream>
 
+#include "core/atomic_file.h"
 #include "core/errors.h"
 #include "core/text.h"
 #include "data/picture_set.h"
@@ -40,6 +41,7 @@ std::vector<PictureRecord> list_pictures(const std::filesystem::path& folder, st
   std::sort(entries.begin(), entries.end());
   std::vector<PictureRecord> records;
   for (const auto& entry : entries) {
+    if (is_unfinished_file(entry)) continue;
     if (std::filesystem::is_regular_file(entry, error) && looks_like_picture(entry)) {
       if (entry.filename().string().ends_with(".mask.png")) continue;  // belongs to the picture beside it
       if (limit >= 0 && static_cast<int64_t>(records.size()) >= limit) continue;

@@ -2,6 +2,7 @@
 
 #include <openssl/evp.h>
 
+#include "core/atomic_file.h"
 #include "core/errors.h"
 #include "core/text.h"
 #include "engine/device.h"
@@ -34,7 +35,9 @@ torch::ScalarType generation_dtype(const TrainDreamboothOptions& options, torch:
 int64_t count_class_entries(const std::filesystem::path& folder) {
   std::error_code error;
   int64_t count = 0;
-  for (std::filesystem::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) ++count;
+  for (std::filesystem::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
+    if (!is_unfinished_file(it->path())) ++count;
+  }
   return count;
 }
 

@@ -10,7 +10,8 @@
 
 namespace lorikeet {
 
-/// Entries of the class folder, of any kind; 0 when there is no such folder.
+/// Entries of the class folder, of any kind but what a killed run has left half-written; 0 when there is no such
+/// folder.
 int64_t count_class_entries(const std::filesystem::path& folder);
 
 /// Draws class_prompt until class_data_dir holds num_class_images entries, and saves the pictures as

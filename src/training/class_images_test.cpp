@@ -52,6 +52,12 @@ TEST_F(ClassImagesTest, CountsEntriesOfEveryKind) {
   EXPECT_EQ(count_class_entries(folder_.path()), 2);
 }
 
+TEST_F(ClassImagesTest, CountsNothingThatAKilledRunLeftHalfWritten) {
+  std::ofstream(folder_ / "0-abc.jpg") << "whole";
+  std::ofstream(folder_ / "1-def.jpg.123.0.incomplete") << "\xff\xd8\xff";
+  EXPECT_EQ(count_class_entries(folder_.path()), 1);
+}
+
 TEST_F(ClassImagesTest, DrawsNothingWhenThereAreEnough) {
   fs::create_directories(folder_ / "class");
   for (int i = 0; i < 3; ++i) std::ofstream(folder_ / "class" / std::to_string(i)) << "text";
