@@ -1,7 +1,10 @@
 #include "training/checkpoint.h"
 
+#include <fcntl.h>
+
 #include <algorithm>
 #include <charconv>
+#include <cstdio>
 
 #include "core/atomic_file.h"
 #include "core/errors.h"
@@ -15,6 +18,7 @@ constexpr const char* kStateFile = "state.json";
 constexpr const char* kIncomplete = ".incomplete";
 constexpr const char* kOld = ".old";
 constexpr const char* kTensorFile = "training_state.safetensors";
+constexpr int kMostNesting = 8;
 
 /// N of "checkpoint-N"; nothing for other names.
 std::optional<int64_t> step_of(const std::string& name) {
@@ -60,6 +64,21 @@ void remove_leftovers(const fs::path& output) {
                   "free some disk space or choose another --output_dir; checkpoints already written are whole");
 }
 
+/// Gives the finished checkpoint its name. An older one of that name changes places with it where the file system can
+/// do that, so that at no moment there is none.
+void put_in_place(const fs::path& aside, const fs::path& target, const fs::path& old) {
+  std::error_code error, undone;
+  if (::renameat2(AT_FDCWD, aside.c_str(), AT_FDCWD, target.c_str(), RENAME_EXCHANGE) == 0) {
+    fs::rename(aside, old, error);
+    return;
+  }
+  if (fs::exists(target)) fs::rename(target, old, error);
+  fs::rename(aside, target, error);
+  if (!error) return;
+  fs::rename(old, target, undone);
+  fail("rename the finished checkpoint to", target, error);
+}
+
 }  // namespace
 
 void write_checkpoint(const fs::path& output, int64_t step, const CheckpointState& state,
@@ -80,16 +99,16 @@ void write_checkpoint(const fs::path& output, int64_t step, const CheckpointStat
     throw;
   }
   sync_folder(aside);
-  if (fs::exists(target)) fs::rename(target, old, error);
-  fs::rename(aside, target, error);
-  if (error) fail("rename the finished checkpoint to", target, error);
+  put_in_place(aside, target, old);
   sync_folder(output);
   fs::remove_all(old, error);
 }
 
 CheckpointState read_checkpoint(const fs::path& folder) {
   CheckpointState state;
-  state.values = nlohmann::json::parse(read_file(folder / kStateFile), nullptr, /*allow_exceptions=*/false);
+  // Deeper values are none of ours, and could exhaust the stack of what shows them.
+  const auto shallow = [](int depth, nlohmann::json::parse_event_t, nlohmann::json&) { return depth <= kMostNesting; };
+  state.values = nlohmann::json::parse(read_file(folder / kStateFile), shallow, /*allow_exceptions=*/false);
   if (!state.values.is_object()) throw FormatError(str((folder / kStateFile).string(), " is not a JSON object"));
   const auto file = SafetensorsFile::open(folder / kTensorFile);
   for (const auto& name : file.names()) state.tensors.emplace_back(name, file.tensor(name));
