@@ -49,15 +49,17 @@ std::optional<PictureBatch> Loader::fetch() {
   return draw(batches_[static_cast<size_t>(position_++)]);
 }
 
-/// The batch that is about to be drawn, and what comes after it, so that it is decoded when its turn comes.
+/// The batch that is out, the one about to be drawn, and what comes after it, so that it is decoded when its turn
+/// comes.
 void Loader::announce() {
   std::vector<std::vector<int64_t>> wanted(sets_.size());
-  int64_t pictures = 0;
-  for (auto batch = static_cast<size_t>(position_); batch < batches_.size() && pictures < kPicturesAhead; ++batch) {
+  const auto next = static_cast<size_t>(position_);
+  int64_t ahead = 0;
+  for (auto batch = next > 0 ? next - 1 : 0; batch < batches_.size() && ahead < kPicturesAhead; ++batch) {
     for (const int64_t example : batches_[batch]) {
       for (const auto& picture : pictures_of(example)) {
         wanted[static_cast<size_t>(picture.set)].push_back(picture.index);
-        ++pictures;
+        if (batch >= next) ++ahead;
       }
     }
   }

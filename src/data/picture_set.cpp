@@ -21,19 +21,33 @@ bool is_empty(const Image& image) { return image.width == 0; }
 }  // namespace
 
 PictureSet::PictureSet(std::vector<PictureRecord> records, PictureTransform transform)
-    : records_(std::move(records)), transform_(transform), cache_(records_.size()) {
+    : records_(std::move(records)), transform_(transform), cache_(records_.size()), extents_(records_.size()) {
   if (transform.resolution > kLongestSide) {
     throw UsageError(str("--resolution is ", transform.resolution, ", expected at most ", kLongestSide), "try 512");
   }
 }
 
-PictureSet::~PictureSet() {
+PictureSet::~PictureSet() { end_threads(); }
+
+void PictureSet::end_threads() {
   {
     std::lock_guard lock(mutex_);
     ending_ = true;
   }
   changed_.notify_all();
   for (auto& thread : threads_) thread.join();
+  threads_.clear();
+  ending_ = false;
+}
+
+void PictureSet::let_go() {
+  end_threads();
+  wanted_.clear();
+  ahead_.clear();
+  cache_.assign(records_.size(), {});
+  cached_bytes_ = 0;
+  scratch_ = {};
+  scratch_index_ = -1;
 }
 
 std::vector<int64_t> PictureSet::trained_on() const {
@@ -83,9 +97,16 @@ void PictureSet::announce(const std::vector<int64_t>& indices) {
   if (threads_.empty()) return;
   {
     std::lock_guard lock(mutex_);
+    const std::set<int64_t> now(indices.begin(), indices.end());
+    std::erase_if(ahead_, [&](const auto& ready) {
+      if (now.contains(ready.first)) return false;
+      in_vain_.insert(ready.first);
+      return true;
+    });
+    wanted_.clear();
     for (const int64_t index : indices) {
       const bool is_kept = !is_empty(cache_[static_cast<size_t>(index)]);
-      if (is_kept || ahead_.contains(index) || under_way_.contains(index)) continue;
+      if (is_kept || ahead_.contains(index) || under_way_.contains(index) || in_vain_.contains(index)) continue;
       if (std::find(wanted_.begin(), wanted_.end(), index) == wanted_.end()) wanted_.push_back(index);
     }
   }
@@ -176,6 +197,7 @@ Image PictureSet::load(int64_t index) const {
 }
 
 const Image& PictureSet::keep(int64_t index, Image image) {
+  extents_[static_cast<size_t>(index)] = {image.height, image.width};
   if (cached_bytes_ + image.pixels.size() <= kCacheBytes) {
     cached_bytes_ += image.pixels.size();
     const std::lock_guard lock(mutex_);  // `announce` looks which ones are kept
@@ -189,6 +211,7 @@ const Image& PictureSet::keep(int64_t index, Image image) {
 PictureExtent PictureSet::resized_extent(int64_t index) {
   const auto& known = record(index);
   if (known.width > 0 && known.height > 0) return resized_extent_of(index, known.width, known.height);
+  if (const auto& seen = extents_.at(static_cast<size_t>(index)); seen.height > 0) return seen;
   const Image& image = resized(index);
   return {image.height, image.width};
 }

@@ -65,9 +65,13 @@ class PictureSet {
   /// Decodes all pictures now, on so many threads, so that a damaged one is found before the training starts.
   /// Throws FormatError naming the file.
   void preload(int64_t threads = 1);
-  /// From now on `announce` has these pictures decoded in the background, by so many threads, in this order.
+  /// From now on `announce` has these pictures decoded in the background, by so many threads, in this order; what was
+  /// announced before and is not among them is given up. A picture that was decoded so and never asked for is not
+  /// decoded ahead again: what is made of it is remembered elsewhere.
   void start_ahead(int64_t threads);
   void announce(const std::vector<int64_t>& indices);
+  /// Ends the threads and frees what is decoded: from here on pictures are hardly asked for.
+  void let_go();
 
   /// Height and width of picture `index` after resizing; the picture is decoded only when its record has no size.
   PictureExtent resized_extent(int64_t index);
@@ -94,12 +98,14 @@ class PictureSet {
   const Image& keep(int64_t index, Image image);
   Image take_or_load(int64_t index);
   void work_ahead();
+  void end_threads();
 
   std::vector<PictureRecord> records_;
   PictureTransform transform_;
   std::vector<Fit> fits_;
-  std::vector<Image> cache_;  // empty pictures are not kept
-  Image scratch_;             // the last one that was not kept
+  std::vector<Image> cache_;            // empty pictures are not kept
+  std::vector<PictureExtent> extents_;  // after resizing, of all that were decoded
+  Image scratch_;                       // the last one that was not kept
   int64_t scratch_index_ = -1;
   size_t cached_bytes_ = 0;
   std::map<int64_t, std::string> hashes_;
@@ -111,6 +117,7 @@ class PictureSet {
   std::deque<int64_t> wanted_;
   std::set<int64_t> under_way_;
   std::map<int64_t, Image> ahead_;
+  std::set<int64_t> in_vain_;  // decoded ahead, and not asked for
   std::map<int64_t, std::exception_ptr> failures_;
   bool ending_ = false;
   std::vector<std::thread> threads_;

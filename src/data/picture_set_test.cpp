@@ -223,6 +223,33 @@ TEST(PictureSet, GivesTheSamePixelsDecodedAheadOrWhenAskedFor) {
   ahead.set.announce(all);  // left unread at the end
 }
 
+TEST(PictureSet, GivesUpWhatIsAnnouncedNoLonger) {
+  const TemporaryFolder folder;
+  for (int i = 0; i < 100; ++i) write_image(folder / (std::to_string(100 + i) + ".png"), noise(64 + i, 70));
+  Opened plain(folder.path()), ahead(folder.path());
+  ahead.set.start_ahead(2);
+  // More than is ever kept ready, of which only every tenth is asked for.
+  for (int64_t i = 0; i < 100; ++i) {
+    ahead.set.announce({i, (i + 1) % 100, (i + 2) % 100});
+    if (i % 10 == 0) EXPECT_TRUE(torch::equal(plain.set.pixels(i, {}), ahead.set.pixels(i, {}))) << i;
+  }
+  ahead.set.let_go();
+  ahead.set.announce({3});
+  EXPECT_TRUE(torch::equal(plain.set.pixels(3, {}), ahead.set.pixels(3, {})));
+}
+
+TEST(PictureSet, KnowsTheSizesOfPicturesItLetGo) {
+  const TemporaryFolder folder;
+  write_image(folder / "wide.png", noise(100, 64));
+  Opened opened(folder.path());
+  opened.set.preload();
+  const auto extent = opened.set.resized_extent(0);
+  opened.set.let_go();
+  std::filesystem::remove(folder / "wide.png");
+  EXPECT_EQ(opened.set.resized_extent(0), extent);
+  EXPECT_THROW(opened.set.pixels(0, {}), FileError);
+}
+
 TEST(PictureSet, NamesADamagedPictureThatWasDecodedAhead) {
   const TemporaryFolder folder;
   write_image(folder / "good.jpg", noise(80, 70));
