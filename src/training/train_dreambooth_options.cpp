@@ -94,6 +94,8 @@ OptionList fields(TrainDreamboothOptions& options) {
 void validate(const TrainDreamboothOptions& options) {
   TrainDreamboothOptions copy = options;
   fields(copy).check();
+  check_text("instance_prompt", options.instance_prompt);
+  check_text("class_prompt", options.class_prompt);
   check_prior_preservation(options);
   if (options.train_text_encoder && options.pre_compute_text_embeddings) {
     throw UsageError("--train_text_encoder cannot be used with --pre_compute_text_embeddings",
@@ -119,6 +121,9 @@ std::vector<std::string> warnings(const TrainDreamboothOptions& options) {
   }
   if (!options.with_prior_preservation && options.class_prompt) {
     notes.push_back("--class_prompt has no effect without --with_prior_preservation");
+  }
+  if (options.pre_compute_text_embeddings && options.encode_memory == "off") {
+    notes.push_back("--pre_compute_text_embeddings has no effect with --encode_memory=off");
   }
   const auto shared = shared_warnings(options);
   notes.insert(notes.end(), shared.begin(), shared.end());

@@ -4,6 +4,7 @@
 
 #include <cctype>
 #include <cstdlib>
+#include <nlohmann/json.hpp>
 
 #include "core/errors.h"
 #include "core/text.h"
@@ -108,7 +109,17 @@ void apply_environment(TrainOptions& options) {
   }
 }
 
+void check_text(const char* flag, const std::optional<std::string>& text) {
+  if (!text) return;
+  try {
+    nlohmann::json(*text).dump();
+  } catch (const nlohmann::json::type_error&) {
+    throw UsageError(str("--", flag, ": the text is not UTF-8"), "save the script that gives it as UTF-8");
+  }
+}
+
 void validate_shared(const TrainOptions& options) {
+  check_text("validation_prompt", options.validation_prompt);
   if (options.output_dir.empty()) throw UsageError("--output_dir: a folder expected, found ''", "name a folder");
   check_hub(options);
   check_loss(options);

@@ -136,6 +136,9 @@ void apply_environment(TrainOptions& options);
 /// Checks the shared options with each other, after each by itself. Throws UsageError.
 void validate_shared(const TrainOptions& options);
 
+/// Throws UsageError for a text that is not UTF-8: models read nothing else, and checkpoints hold nothing else.
+void check_text(const char* flag, const std::optional<std::string>& text);
+
 /// Checks what depends on the device that was chosen: fp16 needs a GPU. Throws UsageError.
 void validate_for_device(const TrainOptions& options, bool device_is_cpu);
 

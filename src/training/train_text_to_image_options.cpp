@@ -73,6 +73,9 @@ OptionList fields(TrainTextToImageOptions& options) {
 void validate(const TrainTextToImageOptions& options) {
   TrainTextToImageOptions copy = options;
   fields(copy).check();
+  check_text("default_caption", options.default_caption);
+  check_text("caption_prefix", options.caption_prefix);
+  check_text("caption_separator", options.caption_separator);
   if (options.dataset_name) {
     throw UsageError(str("--dataset_name=", *options.dataset_name, ": data sets by name are not available yet"),
                      "download it with `hf download --repo-type=dataset` and give the folder as --train_data_dir");
