@@ -7,7 +7,7 @@
 
 namespace lorikeet {
 
-/// See plan_training; the observer's wishes to stop are asked for, the rest goes to nobody.
+/// See plan_training.
 TrainingPlan plan_dreambooth(const TrainDreamboothOptions& options);
 
 /// See train in trainer.h.

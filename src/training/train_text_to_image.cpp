@@ -1,7 +1,6 @@
 #include "training/train_text_to_image.h"
 
 #include <algorithm>
-#include <random>
 
 #include "core/errors.h"
 #include "core/log.h"
@@ -79,7 +78,8 @@ PictureDataset TextToImageRecipe::read_dataset(RunContext& context) const {
   return open_picture_dataset(request);
 }
 
-/// As datasets' shuffle(seed).select(range(n)) does it.
+/// As datasets' shuffle(seed).select(range(n)) does it; without a seed the same ones each time, so that a resumed run
+/// finds its pictures.
 void TextToImageRecipe::take_samples(std::vector<PictureRecord>& records) const {
   if (!options_.max_train_samples) return;
   const auto count = static_cast<int64_t>(records.size());
@@ -88,7 +88,7 @@ void TextToImageRecipe::take_samples(std::vector<PictureRecord>& records) const 
         str("--max_train_samples is ", *options_.max_train_samples, ", but the data set has ", count, " pictures"),
         "leave it out to train on all of them");
   }
-  auto order = numpy_permutation(run_seed(options_).value_or(std::random_device{}()), count);
+  auto order = numpy_permutation(run_seed(options_).value_or(0), count);
   order.resize(static_cast<size_t>(*options_.max_train_samples));
   std::vector<PictureRecord> taken;
   for (const int64_t index : order) taken.push_back(std::move(records[static_cast<size_t>(index)]));
