@@ -63,8 +63,8 @@ def test_crops_are_told_apart(expected):
     assert expected["center"] != expected["random"]
 
 
-@pytest.mark.parametrize("more", [["--mixed_precision=bf16"], ["--train_text_encoder"], ["--caption_dropout_rate=0.5"],
-                                  ["--shuffle_caption", "--caption_separator= "]])  # fmt: skip
+@pytest.mark.parametrize("more", [["--mixed_precision=bf16", "--caption_dropout_rate=0.5"],
+                                  ["--train_text_encoder"], ["--shuffle_caption", "--caption_separator= "]])  # fmt: skip
 def test_nor_do_they_with(data, tmp_path, more):
     runs = [train(data, tmp_path / memory, f"--encode_memory={memory}", *CROPS["random"], *more)[0]
             for memory in ("off", "memory", "disk")]  # fmt: skip
@@ -248,9 +248,8 @@ def test_two_runs_may_share_the_folder(data, expected, tmp_path):
     assert Counter(map(kind_of, entries(tmp_path / "cache"))) == {"latents": 5, "texts": 5}
 
 
-@pytest.mark.parametrize("crop", CROPS)
-@pytest.mark.parametrize("place", ["file", "file/deeper", "/proc/lorikeet"])
-def test_a_folder_that_cannot_be_written_is_told(data, tmp_path, crop, place):
+@pytest.mark.parametrize("place, crop", [("file", "center"), ("file/deeper", "random"), ("/proc/lorikeet", "center")])
+def test_a_folder_that_cannot_be_written_is_told(data, tmp_path, place, crop):
     (tmp_path / "file").write_text("kept")
     folder = tmp_path / place
     done = run_recipe("text-to-image", flags(data, tmp_path / "out"),

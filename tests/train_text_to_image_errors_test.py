@@ -36,66 +36,23 @@ def train(data, output, *more, **environment):
     return run_recipe("text-to-image", {"train_data_dir": data, "resolution": 32, "output_dir": output}, more, **environment)
 
 
-def at_least(name, low, *values):
-    return {f"{name}={value}": ([f"--{name}={value}"], [f"--{name}", low, f"'{value}'"]) for value in values}
-
-
-RANGES = {
-    **at_least("rank", "at least 1", 0, -4),
-    **at_least("lora_alpha", "above 0", "0.0", "-1.0"),
-    **at_least("lora_dropout", "at least 0, below 1", "-0.1", "1.0"),
-    **at_least("max_train_samples", "at least 1", 0),
-    **at_least("resolution", "a multiple of 8, at least 8", 0, 100, -8),
-    **at_least("dataloader_num_workers", "at least 0", -1),
-    **at_least("caption_dropout_rate", "at least 0, at most 1", "-0.1", "1.1"),
-    **at_least("keep_tokens", "at least 0", -1),
-    **at_least("bucket_reso_steps", "a multiple of 8, at least 8", 0, 12),
-    **at_least("min_bucket_reso", "at least 8", 0),
-    **at_least("max_bucket_reso", "at least 8", 7),
-    **at_least("snr_gamma", "above 0", "0.0"),
-    **at_least("noise_offset", "at least 0", "-0.1"),
-    **at_least("huber_c", "above 0", "0.0", "-1.0"),
-    **at_least("input_perturbation", "at least 0", "-0.1"),
-    **at_least("multires_noise_iterations", "at least 0, at most 32", -1, 33),
-    **at_least("multires_noise_discount", "above 0, at most 1", "0.0", "1.5"),
-    **at_least("min_timestep", "at least 0", -1),
-    **at_least("max_timestep", "at least 1", 0),
-    **at_least("lr_num_cycles", "at least 1", 0),
-    **at_least("lr_power", "at least 0", "-1.0"),
-    **at_least("adam_beta1", "at least 0, below 1", "1.0"),
-    **at_least("max_grad_norm", "above 0", "0.0"),
-    **at_least("lora_plus_ratio", "above 0", "0.0", "-16.0"),
-    **at_least("max_nonfinite_steps", "at least 1", 0),
-    **at_least("ema_decay", "at least 0, below 1", "-0.1", "1.0"),
-    **at_least("num_validation_images", "at least 0", -1),
-    **at_least("validation_epochs", "at least 1", 0),
-    **at_least("validation_steps", "at least 1", 0),
-    **at_least("validation_split", "at least 0, below 1", "-0.1", "1.0"),
-    **at_least("validation_loss_steps", "at least 1", 0),
-    **at_least("early_stopping_patience", "at least 1", 0),
-    **at_least("encode_memory", "one of memory, disk, off", "ram"),
-    **at_least("image_interpolation_mode", "one of bicubic,", "cubic"),
-    **at_least("loss_type", "one of l2, huber, smooth_l1", "l1"),
-    **at_least("huber_schedule", "one of constant, exponential, snr", "linear"),
-    **at_least("prediction_type", "one of epsilon, v_prediction", "sample"),
-    **at_least("optimizer", "one of adamw, adamw8bit, adafactor, lion, prodigy, schedulefree", "sgd"),
-}
+# Every option's range is tried in src/training/train_text_to_image_options_test.cpp; these show how it is told.
+VALUES = {
+    f"{name}={value}": ([f"--{name}={value}"], [f"--{name}: {expected}", f"'{value}'"])
+    for name, value, expected in [
+        ("rank", 0, "at least 1"), ("resolution", 100, "a multiple of 8, at least 8"), ("ema_decay", "1.0", "at least 0, below 1"),
+        ("loss_type", "l1", "one of l2, huber, smooth_l1"), ("keep_tokens", "1.5", "a whole number"),
+        ("huber_c", "nan", "a finite number"), ("validation_split", "10%", "a number"), ("bucket", "2", "no value, or true or false"),
+        ("max_nonfinite_steps", "", "a whole number"),
+    ]
+}  # fmt: skip
 WORDS = {
-    **{f"{name}={value}": ([f"--{name}={value}"], [f"--{name}", expected, f"'{value}'"]) for name, value, expected in [
-        ("rank", "four", "a whole number"), ("keep_tokens", "1.5", "a whole number"), ("min_timestep", "1e2", "a whole number"),
-        ("max_nonfinite_steps", "", "a whole number"), ("huber_c", "nan", "a finite number"),
-        ("ema_decay", "high", "a number"), ("lora_plus_ratio", "inf", "a finite number"),
-        ("input_perturbation", "0,1", "a number"), ("validation_split", "10%", "a number"),
-        ("use_ema", "perhaps", "true or false"), ("bucket", "2", "true or false"), ("masked_loss", "", "true or false"),
-    ]},
     "an option that is not there": (["--lora_minus=16"], ["unknown option --lora_minus"]),
     "one of several options": (["--validation_prom=cat"], ["--validation_prom", "--validation_prompt", "--validation_prompts"]),
-    "a misspelt option": (["--valdation_split=0.5"], ["--valdation_split"]),
 }
 TOGETHER = {
     "two weights of timesteps": (["--snr_gamma=5", "--debiased_estimation_loss"],
                                  ["--snr_gamma", "--debiased_estimation_loss"]),
-    "no timestep": (["--min_timestep=500", "--max_timestep=500"], ["--min_timestep is 500", "--max_timestep", "500"]),
     "more timesteps than there are": (["--max_timestep=1001"], ["--max_timestep is 1001", "1000"]),
     "buckets upside down": (["--bucket", "--min_bucket_reso=64", "--max_bucket_reso=32"],
                             ["--min_bucket_reso is 64", "--max_bucket_reso, 32"]),
@@ -104,17 +61,11 @@ TOGETHER = {
                                    ["--min_bucket_reso=24", "multiple of 16"]),
     "a longest side below the resolution": (["--bucket", "--bucket_reso_steps=8", "--min_bucket_reso=16",
                                              "--max_bucket_reso=24"], ["--max_bucket_reso=24", "32"]),
-    "nothing between the parts": (["--shuffle_caption", "--caption_separator="], ["--caption_separator", "''"]),
     "nothing held out to be best": (["--keep_best"], ["--keep_best needs --validation_split"]),
-    "nothing held out to stop by": (["--early_stopping_patience=2"],
-                                    ["--early_stopping_patience needs --validation_split"]),
-    "nothing held out to measure": (["--validation_loss_steps=2"], ["--validation_loss_steps needs --validation_split"]),
-    "two optimizers": (["--use_8bit_adam", "--optimizer=adafactor"], ["--use_8bit_adam", "--optimizer=adafactor"]),
     "numbers Adafactor lacks": (["--optimizer=adafactor", "--adam_beta1=0.8"], ["--adam_beta1 is 0.8", "adafactor"]),
     "numbers Lion lacks": (["--optimizer=lion", "--adam_epsilon=1e-6"], ["--adam_epsilon is 1e-06", "lion"]),
     "Prodigy without epsilon": (["--optimizer=prodigy", "--adam_epsilon=0"], ["--adam_epsilon is 0", "prodigy"]),
     "schedule-free without beta1": (["--optimizer=schedulefree", "--adam_beta1=0"], ["--adam_beta1 is 0", "schedulefree"]),
-    "Lion in bf16": (["--optimizer=lion", "--compat_bugs", "--mixed_precision=bf16"], ["--compat_bugs", "--optimizer=lion"]),
     "fp16 on a CPU": (["--mixed_precision=fp16"], ["--mixed_precision=fp16", "CPU"]),
     "more samples than pictures": (["--max_train_samples=4"], ["--max_train_samples is 4", "3 pictures"]),
     "one sample to split": (["--validation_split=0.5", "--max_train_samples=1"], ["--validation_split=0.5", "1 picture"]),
@@ -122,12 +73,11 @@ TOGETHER = {
 }
 NAMES = {
     "no such layer": (["--target_modules=to_zz"], ["to_zz"]),
-    "no such layer of the text encoder": (["--train_text_encoder", "--text_encoder_target_modules=to_zz"], ["to_zz"]),
+    "no such layer of the text encoder": (["--train_text_encoder", "--text_encoder_target_modules=to_q"], ["to_q"]),
     "a rank without a layer": (["--rank_pattern=to_zz=4"], ["--rank_pattern", "to_zz"]),
     "a rank that is no number": (["--rank_pattern=to_k=four"], ["--rank_pattern", "'to_k=four'"]),
     "a rank of nothing": (["--rank_pattern=to_k=0"], ["--rank_pattern", "'to_k=0'"]),
     "a rank without a name": (["--rank_pattern==4"], ["--rank_pattern", "'=4'"]),
-    "a name without a rank": (["--rank_pattern=to_k"], ["--rank_pattern", "'to_k'"]),
     "a rank beyond all": (["--rank_pattern=to_k=999999999999"], ["--rank_pattern", "to_k=999999999999"]),
     "no such tracker": (["--report_to=tensorbord"], ["--report_to", "'tensorbord'"]),
     "one tracker too many": (["--report_to=tensorboard,mlfow"], ["--report_to", "mlfow"]),
@@ -139,11 +89,8 @@ NAMES = {
     "override of what stays, after another": (["--override=learning_rate", "--override=seed"], ["--override"]),
     "a data set by its name": (["--dataset_name=owner/name"], ["--dataset_name=owner/name", "not available yet"]),
     "no data set": (["-train_data_dir"], ["--train_data_dir is required"]),
-    "an empty data set's name": (["--train_data_dir="], ["--train_data_dir is required"]),
-    "no folder for the output": (["--output_dir="], ["--output_dir", "''"]),
-    "push to the Hub": (["--push_to_hub"], ["--push_to_hub", "not available yet"]),
 }  # fmt: skip
-USAGE = {**RANGES, **WORDS, **TOGETHER, **NAMES}
+USAGE = {**VALUES, **WORDS, **TOGETHER, **NAMES}
 
 
 @pytest.mark.parametrize("case", USAGE)
@@ -243,8 +190,7 @@ def test_two_metadata_files(data, tmp_path):
 # Pictures
 
 
-@pytest.mark.parametrize("workers", [0, 3])
-@pytest.mark.parametrize("name", ["cut.jpg", "cut.png", "cut.webp"])
+@pytest.mark.parametrize("name, workers", [("cut.jpg", 0), ("cut.png", 3), ("cut.webp", 0)])
 def test_damaged_pictures_are_named_before_the_training(data, tmp_path, name, workers):
     noise(data / name)
     content = (data / name).read_bytes()

@@ -4,11 +4,11 @@
 
 #include <algorithm>
 #include <functional>
-#include <map>
 #include <nlohmann/json.hpp>
 
 #include "core/atomic_file.h"
 #include "core/errors.h"
+#include "core/text.h"
 
 namespace lorikeet {
 namespace {
@@ -153,25 +153,114 @@ TEST(TrainTextToImageOptions, RefuseWhatIsMissingOrNotThere) {
   EXPECT_EQ(refusal([](auto& o) { o.train_data_dir = ""; }), "--train_data_dir is required");
   EXPECT_EQ(refusal([](auto& o) { o.dataset_name = "owner/name"; }),
             "--dataset_name=owner/name: data sets by name are not available yet");
+  EXPECT_EQ(refusal([](auto& o) { o.output_dir = ""; }), "--output_dir: a folder expected, found ''");
   EXPECT_EQ(refusal([](auto& o) { o.push_to_hub = true; }), "--push_to_hub is not available yet");
 }
 
 TEST(TrainTextToImageOptions, RefuseValuesOutOfRange) {
-  const std::map<std::string, Change> cases = {
-      {"--bucket_reso_steps: a multiple of 8, at least 8 expected, found '12'",
-       [](auto& o) { o.bucket_reso_steps = 12; }},
-      {"--caption_dropout_rate: at least 0, at most 1 expected, found '1.5'",
-       [](auto& o) { o.caption_dropout_rate = 1.5; }},
-      {"--ema_decay: at least 0, below 1 expected, found '1.0'", [](auto& o) { o.ema_decay = 1; }},
-      {"--encode_memory: one of memory, disk, off expected, found 'ram'", [](auto& o) { o.encode_memory = "ram"; }},
-      {"--huber_c: above 0 expected, found '0.0'", [](auto& o) { o.huber_c = 0; }},
-      {"--keep_tokens: at least 0 expected, found '-1'", [](auto& o) { o.keep_tokens = -1; }},
-      {"--max_train_samples: at least 1 expected, found '0'", [](auto& o) { o.max_train_samples = 0; }},
-      {"--multires_noise_discount: above 0, at most 1 expected, found '0.0'",
-       [](auto& o) { o.multires_noise_discount = 0; }},
-      {"--validation_split: at least 0, below 1 expected, found '1.0'", [](auto& o) { o.validation_split = 1; }},
+  struct Case {
+    const char *name, *value, *expected;
   };
-  for (const auto& [message, change] : cases) EXPECT_EQ(refusal(change), message);
+  const std::vector<Case> cases = {
+      {"rank", "0", "at least 1"},
+      {"rank", "-4", "at least 1"},
+      {"lora_alpha", "0.0", "above 0"},
+      {"lora_alpha", "-1.0", "above 0"},
+      {"lora_dropout", "-0.1", "at least 0, below 1"},
+      {"lora_dropout", "1.0", "at least 0, below 1"},
+      {"max_train_samples", "0", "at least 1"},
+      {"resolution", "0", "a multiple of 8, at least 8"},
+      {"resolution", "100", "a multiple of 8, at least 8"},
+      {"resolution", "-8", "a multiple of 8, at least 8"},
+      {"dataloader_num_workers", "-1", "at least 0"},
+      {"caption_dropout_rate", "-0.1", "at least 0, at most 1"},
+      {"caption_dropout_rate", "1.1", "at least 0, at most 1"},
+      {"keep_tokens", "-1", "at least 0"},
+      {"bucket_reso_steps", "0", "a multiple of 8, at least 8"},
+      {"bucket_reso_steps", "12", "a multiple of 8, at least 8"},
+      {"min_bucket_reso", "0", "at least 8"},
+      {"max_bucket_reso", "7", "at least 8"},
+      {"snr_gamma", "0.0", "above 0"},
+      {"noise_offset", "-0.1", "at least 0"},
+      {"huber_c", "0.0", "above 0"},
+      {"huber_c", "-1.0", "above 0"},
+      {"input_perturbation", "-0.1", "at least 0"},
+      {"multires_noise_iterations", "-1", "at least 0, at most 32"},
+      {"multires_noise_iterations", "33", "at least 0, at most 32"},
+      {"multires_noise_discount", "0.0", "above 0, at most 1"},
+      {"multires_noise_discount", "1.5", "above 0, at most 1"},
+      {"min_timestep", "-1", "at least 0"},
+      {"max_timestep", "0", "at least 1"},
+      {"lr_num_cycles", "0", "at least 1"},
+      {"lr_power", "-1.0", "at least 0"},
+      {"adam_beta1", "1.0", "at least 0, below 1"},
+      {"max_grad_norm", "0.0", "above 0"},
+      {"lora_plus_ratio", "0.0", "above 0"},
+      {"lora_plus_ratio", "-16.0", "above 0"},
+      {"max_nonfinite_steps", "0", "at least 1"},
+      {"ema_decay", "-0.1", "at least 0, below 1"},
+      {"ema_decay", "1.0", "at least 0, below 1"},
+      {"num_validation_images", "-1", "at least 0"},
+      {"validation_epochs", "0", "at least 1"},
+      {"validation_steps", "0", "at least 1"},
+      {"validation_split", "-0.1", "at least 0, below 1"},
+      {"validation_split", "1.0", "at least 0, below 1"},
+      {"validation_loss_steps", "0", "at least 1"},
+      {"early_stopping_patience", "0", "at least 1"},
+      {"encode_memory", "ram", "one of memory, disk, off"},
+      {"image_interpolation_mode", "cubic", "one of bicubic, bilinear, box, hamming, lanczos, nearest, nearest_exact"},
+      {"loss_type", "l1", "one of l2, huber, smooth_l1"},
+      {"huber_schedule", "linear", "one of constant, exponential, snr"},
+      {"prediction_type", "sample", "one of epsilon, v_prediction"},
+      {"optimizer", "sgd", "one of adamw, adamw8bit, adafactor, lion, prodigy, schedulefree"},
+      {"train_batch_size", "0", "at least 1"},
+      {"num_train_epochs", "0", "at least 1"},
+      {"max_train_steps", "0", "at least 1"},
+      {"gradient_accumulation_steps", "0", "at least 1"},
+      {"seed", "4294967296", "at least 0, at most 4294967295"},
+      {"learning_rate", "-0.1", "at least 0"},
+      {"lr_scheduler", "exponential",
+       "one of linear, cosine, cosine_with_restarts, polynomial, constant, constant_with_warmup"},
+      {"lr_warmup_steps", "-1", "at least 0"},
+      {"adam_beta2", "1.0", "at least 0, below 1"},
+      {"adam_weight_decay", "-0.1", "at least 0"},
+      {"adam_epsilon", "-1.0", "at least 0"},
+      {"device", "gpu", "one of auto, cpu, cuda"},
+      {"mixed_precision", "fp8", "one of no, fp16, bf16"},
+      {"local_rank", "-2", "at least -1"},
+      {"checkpointing_steps", "0", "at least 1"},
+      {"checkpoints_total_limit", "0", "at least 1"},
+      {"rank", "four", "a whole number"},
+      {"keep_tokens", "1.5", "a whole number"},
+      {"min_timestep", "1e2", "a whole number"},
+      {"max_nonfinite_steps", "", "a whole number"},
+      {"huber_c", "nan", "a finite number"},
+      {"ema_decay", "high", "a number"},
+      {"lora_plus_ratio", "inf", "a finite number"},
+      {"input_perturbation", "0,1", "a number"},
+      {"validation_split", "10%", "a number"},
+      {"use_ema", "perhaps", "no value, or true or false"},
+      {"masked_loss", "", "no value, or true or false"},
+  };
+  for (const auto& [name, value, expected] : cases) {
+    TrainTextToImageOptions options = good_options();
+    const OptionList list = fields(options);
+    try {
+      list.at(name).assign({value});
+      validate(options);
+      ADD_FAILURE() << name << "=" << value << " is accepted";
+    } catch (const UsageError& error) {
+      EXPECT_EQ(error.what(), str("--", name, ": ", expected, " expected, found '", value, "'"));
+      EXPECT_FALSE(error.hint().empty()) << error.what();
+    }
+  }
+  TrainTextToImageOptions options;
+  const OptionList list = fields(options);
+  for (const Option& option : list.options()) {
+    const bool tried =
+        std::any_of(cases.begin(), cases.end(), [&](const Case& each) { return each.name == option.name(); });
+    EXPECT_TRUE(tried || option.constraint().empty()) << "no bad value of --" << option.name() << " is tried";
+  }
 }
 
 TEST(TrainTextToImageOptions, RefuseWhatDoesNotGoTogether) {
