@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
-from train_support import LORA, ROOT, Run, check_failed, run_recipe, values
+from train_support import LORA, ROOT, Run, check_failed, column, run_recipe, values
 
 STYLE = ROOT / "examples/demo-style"
 RATE = 1e-3
@@ -96,7 +96,8 @@ def test_dropout_drops_inputs_of_the_update(train):
 
 
 def test_ranks_by_pattern(train):
-    shapes = {name: value.shape for name, value in train("--rank_pattern", "attn2.to_k=5", "*.attn1.*=3", "to_k=9").lora.items()}
+    lora = train("--rank_pattern", "attn2.to_k=5", "*.attn1.*=3", "to_k=9").lora
+    shapes = {name: value.shape for name, value in lora.items()}
     assert shapes.keys() == train().lora.keys()
     for name, shape in shapes.items():
         rank = shape[0] if ".down." in name else shape[1]
@@ -257,7 +258,16 @@ def test_lora_plus_gives_up_matrices_the_higher_rate(train):
     moved = [values(train(*flags, *two).lora, "down") - start for flags in (fast, plus)]
     assert np.linalg.norm(moved[1]) > 0
     assert np.linalg.norm(moved[0] - 16 * moved[1]) <= 2e-3 * np.linalg.norm(moved[0])
-    np.testing.assert_allclose(values(train(*plus, *two).lora, "up"), values(train(*fast, *two).lora, "up"), rtol=1e-3, atol=1e-7)
+    ups = [values(train(*flags, *two).lora, "up") for flags in (fast, plus)]
+    np.testing.assert_allclose(ups[1], ups[0], rtol=1e-3, atol=1e-7)
+
+
+def test_the_shape_of_the_rates_fall(train):
+    rates = column(train("--lr_scheduler=polynomial", "--lr_power=3").folder, "lr")
+    np.testing.assert_allclose(rates, [1e-7 + (RATE - 1e-7) * (1 - step / 4) ** 3 for step in range(1, 5)], rtol=1e-6)
+    rates = column(train("--lr_scheduler=cosine_with_restarts", "--lr_num_cycles=2", "--max_train_steps=6").folder, "lr")
+    cosines = [RATE * (1 + np.cos(np.pi * (step / 3 % 1))) / 2 for step in range(1, 6)]
+    np.testing.assert_allclose(rates, [*cosines, 0], rtol=1e-6)
 
 
 # Average of the LoRA
@@ -294,7 +304,8 @@ def overflowing(train):
 
 
 def test_steps_that_are_not_finite_are_left_out_and_named(overflowing):
-    left_out = re.findall(r"warning: the loss of step (\d+) is inf \(pictures: \d\.png\): the step is left out", overflowing.said)
+    warning = r"warning: the loss of step (\d+) is inf \(pictures: \d\.png\): the step is left out"
+    left_out = re.findall(warning, overflowing.said)
     assert left_out and len(left_out) < 12
     assert [i + 1 for i, loss in enumerate(overflowing.losses) if loss is None] == [int(step) for step in left_out]
     assert f"12 steps ({len(left_out)} left out, being not finite)" in overflowing.said

@@ -40,9 +40,11 @@ def train(data, output, *more, **environment):
 VALUES = {
     f"{name}={value}": ([f"--{name}={value}"], [f"--{name}: {expected}", f"'{value}'"])
     for name, value, expected in [
-        ("rank", 0, "at least 1"), ("resolution", 100, "a multiple of 8, at least 8"), ("ema_decay", "1.0", "at least 0, below 1"),
+        ("rank", 0, "at least 1"), ("resolution", 100, "a multiple of 8, at least 8"),
+        ("ema_decay", "1.0", "at least 0, below 1"),
         ("loss_type", "l1", "one of l2, huber, smooth_l1"), ("keep_tokens", "1.5", "a whole number"),
-        ("huber_c", "nan", "a finite number"), ("validation_split", "10%", "a number"), ("bucket", "2", "no value, or true or false"),
+        ("huber_c", "nan", "a finite number"), ("validation_split", "10%", "a number"),
+        ("bucket", "2", "no value, or true or false"),
         ("max_nonfinite_steps", "", "a whole number"),
     ]
 }  # fmt: skip
