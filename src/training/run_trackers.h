@@ -26,7 +26,7 @@ class RunTrackers {
   ~RunTrackers();
 
   void log_scalars(const std::vector<std::pair<std::string, double>>& values, int64_t step);
-  /// `step` counts epochs, as Diffusers' scripts have it; the pictures' captions are "NUMBER: PROMPT".
+  /// `step` counts epochs, as Diffusers' scripts have it, or steps; the pictures' captions are "NUMBER: PROMPT".
   void log_images(const std::string& tag, const std::vector<Image>& images, const std::vector<std::string>& prompts,
                   int64_t step);
   /// Records of values and pictures so far, those before a resume included.

@@ -50,7 +50,8 @@ void TrainingRun::draw_validation(const std::string& tag, int64_t steps) {
   const bool is_final = tag == "test";
   const auto folder = output_ / "validation" / (is_final ? std::string("final") : str("step-", position_.step));
   result_.validation_images = save_validation_images(folder, drawn.images);
-  trackers_->log_images(tag, drawn.images, drawn.prompts, position_.epoch);
+  // By epoch, as the scripts count them; several within one would hide each other.
+  trackers_->log_images(tag, drawn.images, drawn.prompts, options_.validation_steps ? position_.step : position_.epoch);
 }
 
 void TrainingRun::measure_validation() {
@@ -81,11 +82,11 @@ void TrainingRun::measure_validation() {
 }
 
 void TrainingRun::finish() {
-  if (position_.skipped_in_row > 0) {
+  if (position_.skipped_in_row > 0 && position_.lr_steps == 0) {
     throw NumericError(str("the last ", position_.skipped_in_row,
-                           " steps had a loss or a gradient that is not finite, so the LoRA is not saved; checkpoints "
-                           "already written stay"),
-                       "try a lower --learning_rate");
+                           " steps, all there were, had a loss or a gradient that is not finite, so the LoRA is not "
+                           "saved: nothing was learned"),
+                       "try a lower --learning_rate, and look at the pictures named");
   }
   check_weights();
   result_.lora_file = output_ / kLoraFileName;
