@@ -86,16 +86,14 @@ void TrainingRun::train_epoch() {
     observer_.on_step(micro_step(*batch, sync));
     after_step(sync);
   }
-  const int64_t epoch = position_.epoch;
-  if (ended) {
-    position_.in_epoch = false;
-    ++position_.epoch;
-  }
   if (stop_early_) return;
   if (validation_loss_ && !options_.validation_loss_steps) measure_validation();
-  if (!options_.validation_steps && epoch % options_.validation_epochs == 0) {
+  if (!options_.validation_steps && position_.epoch % options_.validation_epochs == 0) {
     draw_validation("validation", manner_.validation_steps);
   }
+  if (!ended || stop_early_) return;  // the run's last epoch
+  position_.in_epoch = false;
+  ++position_.epoch;
 }
 
 StepReport TrainingRun::micro_step(const PictureBatch& batch, bool sync) {
@@ -138,6 +136,8 @@ bool TrainingRun::optimizer_step() {
       if (value.grad().defined()) gradients.push_back(value.grad());
     }
     finite = scaler_->unscale(gradients);
+    // A scale that is this small enlarges nothing: the gradients were not finite before it.
+    if (!finite && scaler_->scale() <= 1) skip_step("gradient's norm", NAN);
   }
   if (finite) {
     // The script's clipping finds no gradients; its norm is looked at all the same.
