@@ -181,11 +181,15 @@ void TrainingRun::encode_ahead() {
   const double seen = static_cast<double>(steps_ - position_.step) *
                       static_cast<double>(options_.gradient_accumulation_steps) *
                       static_cast<double>(std::min(options_.train_batch_size, examples_));
+  // The batch that a checkpoint holds may have been drawn under options that --override has changed since.
+  auto others = loader_->state().pending.value_or(PictureBatch{});
   if (validation_loss_) {
-    for (const auto& picture : validation_loss_->pictures()) {
-      if (!inputs.cuts.empty()) inputs.cuts.push_back(picture);
-      if (!inputs.texts.empty()) inputs.texts.push_back(picture.caption);
-    }
+    const auto& held_out = validation_loss_->pictures();
+    others.insert(others.end(), held_out.begin(), held_out.end());
+  }
+  for (const auto& picture : others) {
+    if (!inputs.cuts.empty()) inputs.cuts.push_back(picture);
+    if (!inputs.texts.empty()) inputs.texts.push_back(picture.caption);
   }
   if (static_cast<double>(inputs.cuts.size()) <= seen) encode_cuts(inputs.cuts);
   if (static_cast<double>(inputs.texts.size()) <= std::max(seen, 2.0)) encode_texts(inputs.texts);
@@ -193,8 +197,8 @@ void TrainingRun::encode_ahead() {
 
 void TrainingRun::encode_cuts(const std::vector<PictureRef>& cuts) {
   if (cuts.empty() || options_.encode_memory == "off") return;
-  const auto largest = context_.sets.at(0)->target(cuts.front().index);
-  if (!loss_->latents().has_room_for(static_cast<int64_t>(cuts.size()), largest)) return;
+  const auto about = context_.sets.at(0)->target(cuts.front().index);  // buckets have all about the same area
+  if (!loss_->latents().has_room_for(static_cast<int64_t>(cuts.size()), about)) return;
   const std::string what = "Encoding pictures";
   const auto total = static_cast<int64_t>(cuts.size());
   bool all = true;
@@ -204,9 +208,10 @@ void TrainingRun::encode_cuts(const std::vector<PictureRef>& cuts) {
     if (observer_.stop_requested()) throw Interrupted("stopped before the first step on request");
   }
   if (!all || options_.draws_validation_images()) return;  // pictures are decoded by the VAE too
-  const int64_t rows = options_.train_batch_size * static_cast<int64_t>(recipe_.prior_loss_weight() ? 2 : 1);
-  loss_->latents().release_vae(cuts.front(), rows);
+  const bool one_row = options_.train_batch_size == 1 && !recipe_.prior_loss_weight();
+  loss_->latents().release_vae(cuts.front(), one_row ? 1 : 2);
   models_->parts.vae.reset();
+  for (const auto& set : context_.sets) set->let_go();
 }
 
 void TrainingRun::encode_texts(const std::vector<std::string>& texts) {
