@@ -83,7 +83,7 @@ LatentMemory::Moments LatentMemory::encode(const PictureRef& picture) {
   const auto bytes = static_cast<int64_t>(moments.mean.nbytes() + moments.std.nbytes());
   if (options_.memory != EncodeMemory::kOff && known_bytes_ + bytes <= kMemoryBytes) {
     known_bytes_ += bytes;
-    known_.emplace(key, moments);
+    known_.emplace(key, Moments{shelf_.keep(moments.mean), shelf_.keep(moments.std)});
   }
   return moments;
 }

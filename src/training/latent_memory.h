@@ -13,6 +13,7 @@
 #include "data/batch.h"
 #include "models/autoencoder_kl.h"
 #include "training/encode_store.h"
+#include "training/tensor_shelf.h"
 
 namespace lorikeet {
 
@@ -63,6 +64,7 @@ class LatentMemory {
   bool overflowed_ = false;
   std::optional<EncodeStore> store_;
   std::map<Key, Moments> known_;
+  TensorShelf shelf_;
   int64_t known_bytes_ = 0;
   int64_t bytes_per_pixel_ = 0;  // of the picture, times 1024
   std::optional<torch::MemoryFormat> batch_layout_;

@@ -72,7 +72,7 @@ torch::Tensor TextMemory::encode(const std::string& caption) {
   const auto bytes = static_cast<int64_t>(embedding.nbytes());
   if (memory_ != EncodeMemory::kOff && known_bytes_ + bytes <= kMemoryBytes) {
     known_bytes_ += bytes;
-    known_.emplace(caption, embedding);
+    known_.emplace(caption, shelf_.keep(embedding));
   }
   return embedding;
 }

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "training/latent_memory.h"
+#include "training/tensor_shelf.h"
 #include "training/training_models.h"
 
 namespace lorikeet {
@@ -44,6 +45,7 @@ class TextMemory {
   EncodeMemory memory_;
   std::optional<EncodeStore> store_;
   std::map<std::string, torch::Tensor> known_;
+  TensorShelf shelf_;
   int64_t known_bytes_ = 0;
   bool released_ = false;
 };
