@@ -1,5 +1,6 @@
 #include "training/run_state.h"
 
+#include <cfloat>
 #include <cmath>
 #include <map>
 
@@ -116,6 +117,17 @@ PythonRandom python_random_from_json(const nlohmann::json& json) {
   return random;
 }
 
+void restore_scaler(GradScaler& scaler, const nlohmann::json& json) {
+  const double scale = number_at(json, "scale");
+  const int64_t growth_tracker = count_at(json, "growth_tracker");
+  if (!(scale > 0 && scale <= FLT_MAX) || growth_tracker > INT32_MAX) {
+    throw FormatError(lorikeet::str("the checkpoint's state.json: scaler has scale ", scale, " and growth_tracker ",
+                                    growth_tracker, ", a float above 0 and a small count expected"),
+                      kOtherCheckpoint);
+  }
+  scaler.restore(scale, growth_tracker);
+}
+
 void check_format(const nlohmann::json& values) {
   if (count_at(values, "format") != kFormatVersion) {
     throw FormatError(
@@ -136,9 +148,7 @@ void restore_values(const RunParts& run, const nlohmann::json& values, const Ten
     run.average->restore(count_at(values, "average_steps"), like_parameters(run, tensors, "average."));
   }
   run.loader.restore(loader_from_json(values.at("loader")));
-  if (run.scaler != nullptr) {
-    run.scaler->restore(number_at(values.at("scaler"), "scale"), count_at(values.at("scaler"), "growth_tracker"));
-  }
+  if (run.scaler != nullptr) restore_scaler(*run.scaler, values.at("scaler"));
   set_generator_state(run.generators.cpu, tensors.at("generator.cpu"));
   set_generator_state(run.generators.device, tensors.at("generator.device"));
   run.python_random = python_random;
