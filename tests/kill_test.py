@@ -129,12 +129,11 @@ def test_files_that_may_not_grow(whole, data, tmp_path, case):
         signal.signal(signal.SIGXFSZ, signal.SIG_DFL if signalled else signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
+    kill_between_steps(start(command), output, random.Random(1))
     for size in SIZES[case]:
         words = run(command, -signal.SIGXFSZ if signalled else 1, preexec_fn=lambda size=size: limit(size))
         assert signalled or ("error: cannot write" in words and "hint:" in words)
         assert_checkpoints_whole(output, whole)
-        process = start(command)
-        kill_between_steps(process, output, random.Random(size))
     run(command)
     assert_checkpoints_whole(output, whole)
     assert_same_result(output, whole)

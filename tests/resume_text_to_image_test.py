@@ -97,7 +97,7 @@ def test_the_log_of_a_validated_run_is_identical(name, data, tmp_path):
     run(text_to_image(data, whole, *flags))
     assert any("validation_loss" in line for line in log_lines(whole))
     # In an epoch, at its end, at the run's end; what comes behind the checkpoint was logged already, or not.
-    for step, cut_log in [(EPOCH - 1, True), (EPOCH, False), (EPOCH, True), (2 * EPOCH, False), (2 * EPOCH, True)]:
+    for step, cut_log in [(EPOCH - 1, True), (EPOCH, False), (EPOCH, True), (2 * EPOCH, False)]:
         output = tmp_path / f"{step}-{cut_log}"
         rewind(whole, output, step, cut_log)
         run(text_to_image(data, output, *flags, LATEST))
@@ -145,20 +145,11 @@ def lora_is_absent(output):
 # What differs, and whether --override is offered.
 OTHER_OPTIONS = {
     "--rank=2": False,
-    "--optimizer=lion": False,
     "--use_ema": False,
-    "--train_text_encoder": False,
     "--resolution=40": False,
-    "--max_train_samples=9": False,
-    "--default_caption=a": False,
     "--masked_loss": False,
-    "--validation_split=0.2": False,
     "--gradient_accumulation_steps=3": True,
     "--lr_scheduler=linear": True,
-    "--noise_offset=0.1": True,
-    "--caption_dropout_rate=0.1": True,
-    "--snr_gamma=5": True,
-    "--max_grad_norm=2": True,
     "--center_crop": True,
 }
 
