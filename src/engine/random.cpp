@@ -1,6 +1,27 @@
 #include "engine/random.h"
 
+#include <cstring>
+
 namespace lorikeet {
+namespace {
+
+constexpr int64_t kTwisterWords = 624;
+
+/// torch takes a state of the CPU's generator that stands anywhere among its words with any count of words left, and
+/// then reads past them. What it writes begins with: seed (8 bytes), words left (4), seeded (4), place (8).
+void check_place(const torch::Tensor& state) {
+  if (state.scalar_type() != torch::kByte || state.numel() < 24) return;  // which torch refuses
+  const auto bytes = state.cpu().contiguous();
+  int32_t left = 0;
+  uint64_t next = 0;
+  std::memcpy(&left, bytes.data_ptr<uint8_t>() + 8, sizeof left);
+  std::memcpy(&next, bytes.data_ptr<uint8_t>() + 16, sizeof next);
+  const bool is_fresh = left == 1 && next == 0;
+  TORCH_CHECK(is_fresh || (next <= kTwisterWords && left + static_cast<int64_t>(next) == kTwisterWords + 1),
+              "a generator's state is at word ", next, " with ", left, " left of ", kTwisterWords);
+}
+
+}  // namespace
 
 torch::Generator make_generator(std::optional<uint64_t> seed, torch::Device device) {
   auto generator = at::globalContext().defaultGenerator(device).clone();
@@ -37,6 +58,7 @@ torch::Tensor generator_state(const torch::Generator& generator) {
 }
 
 void set_generator_state(torch::Generator& generator, const torch::Tensor& state) {
+  if (generator.device().is_cpu()) check_place(state);
   std::lock_guard lock(generator.mutex());
   generator.set_state(state);
 }

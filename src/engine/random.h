@@ -25,7 +25,8 @@ int64_t draw_seed(torch::Generator& generator);
 /// torch.randperm(n, generator=...).tolist()
 std::vector<int64_t> draw_permutation(int64_t n, torch::Generator& generator);
 
-/// The generator's whole state as bytes [n], and back. Setting a state of another kind throws c10::Error.
+/// The generator's whole state as bytes [n], and back. Setting a state of another kind, or one
+/// that draws would read past, throws c10::Error.
 torch::Tensor generator_state(const torch::Generator& generator);
 void set_generator_state(torch::Generator& generator, const torch::Tensor& state);
 

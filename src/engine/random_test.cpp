@@ -27,6 +27,32 @@ TEST(Random, StateGoesThereAndBack) {
   EXPECT_TRUE(torch::equal(first, draw_normal({5}, generator, torch::kFloat)));
 }
 
+TEST(Random, TakesEveryStateThatDrawingLeadsTo) {
+  auto generator = make_generator(9), other = make_generator(1);
+  for (int i = 0; i < 700; ++i) {
+    set_generator_state(other, generator_state(generator));
+    ASSERT_EQ(draw_integer(0, 1 << 20, other), draw_integer(0, 1 << 20, generator)) << i;
+  }
+}
+
+TEST(Random, RefusesStatesThatWouldReadPastTheirWords) {
+  auto generator = make_generator(9);
+  draw_integer(0, 2, generator);  // 624 words left, at word 1
+  const auto state = generator_state(generator).clone();
+  const auto with = [&](int64_t at, int64_t low, int64_t high) {
+    auto damaged = state.clone();
+    damaged[at].fill_(low);
+    damaged[at + 1].fill_(high);
+    return damaged;
+  };
+  for (const auto& damaged : {with(16, 0x70, 2), with(16, 2, 0), with(16, 255, 255), with(8, 3, 0), with(8, 0, 0)}) {
+    EXPECT_THROW(set_generator_state(generator, damaged), c10::Error);
+  }
+  EXPECT_THROW(set_generator_state(generator, torch::zeros({10}, torch::kByte)), c10::Error);
+  EXPECT_THROW(set_generator_state(generator, torch::zeros({5056})), c10::Error);
+  EXPECT_TRUE(torch::equal(generator_state(generator), state)) << "it is as it was";
+}
+
 TEST(Random, GeneratorsWithoutASeedDiffer) {
   auto a = make_generator(std::nullopt), b = make_generator(std::nullopt);
   EXPECT_NE(draw_seed(a), draw_seed(b));

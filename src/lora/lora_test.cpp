@@ -66,6 +66,83 @@ TEST(Inject, RefusesImpossibleConfigs) {
   EXPECT_THROW(inject_lora(model, config, generator, generator), UsageError);
 }
 
+LoraLayers inject_config(torch::nn::Module& model, const LoraConfig& config) {
+  auto generator = make_generator(2);
+  return inject_lora(model, config, generator, generator);
+}
+
+TEST(Inject, RankPatternGivesTheFirstRankThatMeansTheLayer) {
+  TwoLayers model;
+  LoraConfig config;
+  config.rank = 3;
+  config.targets = {"*"};
+  const auto ranks = [&](std::vector<std::pair<std::string, int64_t>> pattern) {
+    config.rank_pattern = std::move(pattern);
+    const auto layers = inject_config(model, config);
+    return std::pair{layers.at(0).second->rank(), layers.at(1).second->rank()};  // to_q, conv
+  };
+  EXPECT_EQ(ranks({}), (std::pair<int64_t, int64_t>{3, 3}));
+  EXPECT_EQ(ranks({{"conv", 7}}), (std::pair<int64_t, int64_t>{3, 7}));
+  EXPECT_EQ(ranks({{"to_?", 1}, {"*", 5}}), (std::pair<int64_t, int64_t>{1, 5}));
+  EXPECT_EQ(ranks({{"*", 5}, {"to_q", 1}}), (std::pair<int64_t, int64_t>{5, 5})) << "the first counts";
+  EXPECT_EQ(ranks({{"q", 9}}), (std::pair<int64_t, int64_t>{3, 3})) << "a name ends at a dot";
+}
+
+TEST(Inject, AlphaIsTheRankUnlessGiven) {
+  TwoLayers model;
+  LoraConfig config;
+  config.rank = 4;
+  config.rank_pattern = {{"conv", 8}};
+  config.targets = {"*"};
+  for (const auto& [path, adapter] : inject_config(model, config)) EXPECT_EQ(adapter->strength(), 1) << path;
+  config.alpha = 2;
+  const auto layers = inject_config(model, config);
+  EXPECT_EQ(layers[0].second->strength(), 0.5);
+  EXPECT_EQ(layers[1].second->strength(), 0.25);
+}
+
+TEST(Inject, RankStabilizedStrengthIsAlphaOverTheRoot) {
+  TwoLayers model;
+  LoraConfig config;
+  config.rank = 9;
+  config.rank_pattern = {{"conv", 2}};
+  config.targets = {"*"};
+  config.rank_stabilized = true;
+  auto layers = inject_config(model, config);
+  EXPECT_DOUBLE_EQ(layers[0].second->strength(), 3) << "without an alpha: 9 / sqrt(9)";
+  config.alpha = 6;
+  layers = inject_config(model, config);
+  EXPECT_DOUBLE_EQ(layers[0].second->strength(), 2);
+  EXPECT_DOUBLE_EQ(layers[1].second->strength(), 6 / std::sqrt(2.0));
+  // Written and read back, it is as strong.
+  torch::NoGradGuard no_grad;
+  auto generator = make_generator(3);
+  for (auto& [path, adapter] : layers) adapter->up.normal_(0, 1, generator);
+  const auto path = temporary("stabilized.safetensors");
+  write_lora_file(path, layers, {});
+  TwoLayers other;
+  attach_lora_pairs(other, read_lora_file(path).unet);
+  const auto x = torch::randn({2, 6}), picture = torch::randn({1, 3, 8, 8});
+  EXPECT_TRUE(torch::allclose(other.to_q->forward(x), model.to_q->forward(x), 1e-5, 1e-5));
+  EXPECT_TRUE(torch::allclose(other.conv->forward(picture), model.conv->forward(picture), 1e-5, 1e-5));
+}
+
+TEST(Inject, RefusesRanksThatNoPatternCanGive) {
+  TwoLayers model;
+  LoraConfig config;
+  config.targets = {"to_q"};
+  for (const int64_t rank : {int64_t{0}, int64_t{-1}, int64_t{1} << 40}) {
+    config.rank_pattern = {{"to_q", 4}, {"conv", rank}};
+    try {
+      inject_config(model, config);
+      ADD_FAILURE() << rank;
+    } catch (const UsageError& error) {
+      EXPECT_NE(std::string(error.what()).find("--rank_pattern: conv=" + std::to_string(rank)), std::string::npos)
+          << error.what();
+    }
+  }
+}
+
 TEST(Inject, FreshAdapterChangesNothing) {
   TwoLayers model;
   const auto x = torch::ones({1, 6});
