@@ -170,11 +170,11 @@ class OverflowingVaeTest : public LatentMemoryTest {
       if (item.key() == "encoder.conv_in.weight") item.value().mul_(20000);
     }
     write_image(folder_ / "0.png", flat(128));  // the middle of the range: next to nothing to scale
-    write_image(folder_ / "1.png", noise(64, 64));
+    write_image(folder_ / "1.png", noise(16, 16));
     sets_.clear();
-    sets_.push_back(open_set(folder_.path()));
+    sets_.push_back(open_set(folder_.path(), {16, Interpolation::kLanczos}));  // half is slow on the CPU
   }
-  static Image flat(uint8_t level) { return {64, 64, std::vector<uint8_t>(size_t{3} * 64 * 64, level)}; }
+  static Image flat(uint8_t level) { return {16, 16, std::vector<uint8_t>(size_t{3} * 16 * 16, level)}; }
   LatentMemory::Moments in_float32(int64_t index) {
     const auto precise = load_vae(kModel, std::nullopt, torch::kFloat);
     torch::NoGradGuard no_grad;
@@ -195,7 +195,7 @@ TEST_F(OverflowingVaeTest, EncodesInFloat32WithOneWarning) {
   const LogCatcher log;
   auto latents = memory(EncodeMemory::kOff);
   const auto expected = in_float32(1);
-  for (int time = 0; time < 3; ++time) expect_equal(latents.moments({kLoud}), expected);
+  for (int time = 0; time < 2; ++time) expect_equal(latents.moments({kLoud}), expected);
   ASSERT_EQ(log.lines().size(), 1u);
   EXPECT_NE(log.lines()[0].find("overflows in fp16"), std::string::npos);
 }

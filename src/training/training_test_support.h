@@ -17,10 +17,10 @@ namespace lorikeet {
 constexpr const char* kModel = "models/lorikeet-base";
 constexpr PictureTransform kSide64{64, Interpolation::kLanczos};
 
-/// Every picture of a folder, cut to 64 x 64.
-inline std::unique_ptr<PictureSet> open_set(const std::filesystem::path& folder) {
+/// Every picture of a folder, cut to 64 x 64 unless told otherwise.
+inline std::unique_ptr<PictureSet> open_set(const std::filesystem::path& folder, PictureTransform transform = kSide64) {
   std::vector<std::string> skipped;
-  return std::make_unique<PictureSet>(list_pictures(folder, skipped), kSide64);
+  return std::make_unique<PictureSet>(list_pictures(folder, skipped), transform);
 }
 
 /// Set 0 has pictures of many shapes and kinds, set 1 five squares.
