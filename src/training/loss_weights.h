@@ -15,7 +15,8 @@ torch::Tensor compute_snr(const torch::Tensor& alphas_cumprod, const torch::Tens
 
 /// The weight of each row [B], float32: min-SNR or debiased estimation; undefined when all weigh alike. A row whose SNR
 /// is 0 (a schedule that ends in pure noise) would divide by zero with epsilon prediction: it gets min-SNR's limit, 1,
-/// unless --compat_bugs. Sources: arXiv 2303.09556, section 3.4; arXiv 2310.08442.
+/// unless --compat_bugs; debiased estimation, which has no limit there, leaves it out (0). Sources: arXiv 2303.09556,
+/// section 3.4; arXiv 2310.08442.
 torch::Tensor timestep_weights(const TrainOptions& options, const torch::Tensor& alphas_cumprod,
                                const torch::Tensor& timesteps, bool velocity);
 
