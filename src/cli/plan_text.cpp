@@ -1,22 +1,10 @@
 #include <sstream>
 
 #include "cli/machine.h"
+#include "cli/numbers.h"
 #include "cli/training_observer.h"
 
 namespace lorikeet {
-namespace {
-
-/// 1234567 -> "1,234,567"
-std::string grouped(int64_t value) {
-  std::string digits = std::to_string(value);
-  for (size_t at = digits.size(); at > 3;) {
-    at -= 3;
-    digits.insert(at, 1, ',');
-  }
-  return digits;
-}
-
-}  // namespace
 
 std::string plan_text(const TrainingPlan& plan) {
   std::ostringstream out;

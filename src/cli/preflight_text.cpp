@@ -3,20 +3,12 @@
 #include <algorithm>
 #include <sstream>
 
+#include "cli/numbers.h"
+
 namespace lorikeet {
 namespace {
 
 constexpr size_t kMostLines = 20;  // of one kind
-
-/// 1234567 -> "1,234,567"
-std::string grouped(int64_t value) {
-  std::string digits = std::to_string(value);
-  for (size_t at = digits.size(); at > 3;) {
-    at -= 3;
-    digits.insert(at, 1, ',');
-  }
-  return digits;
-}
 
 std::string counted(int64_t count, const char* one, const char* several) {
   return grouped(count) + " " + (count == 1 ? one : several);

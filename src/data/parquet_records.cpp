@@ -7,9 +7,9 @@
 #include <cstring>
 #include <limits>
 
+#include "core/digest.h"
 #include "core/errors.h"
 #include "core/interrupt.h"
-#include "core/sha256.h"
 #include "core/text.h"
 #include "data/picture_spill.h"
 #include "io/parquet_reader.h"

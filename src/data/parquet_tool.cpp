@@ -6,8 +6,8 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
+#include "core/digest.h"
 #include "core/errors.h"
-#include "core/sha256.h"
 #include "data/parquet_records.h"
 #include "io/file_range.h"
 

@@ -4,6 +4,7 @@
 #include <system_error>
 
 #include "core/errors.h"
+#include "core/listed.h"
 #include "core/text.h"
 #include "data/dataset_split.h"
 #include "data/folder_listing.h"
@@ -15,13 +16,6 @@ namespace lorikeet {
 namespace {
 
 namespace fs = std::filesystem;
-
-std::string five_of(const std::vector<std::string>& names) {
-  std::string text;
-  for (size_t i = 0; i < names.size() && i < 5; ++i) text += (i ? ", " : "") + names[i];
-  if (names.size() > 5) text += str(" and ", names.size() - 5, " more");
-  return text;
-}
 
 bool is_parquet(const std::string& path) { return path.ends_with(".parquet") || path.ends_with(".PARQUET"); }
 
@@ -89,10 +83,9 @@ void complete_captions(const DatasetRequest& request, PictureDataset& dataset) {
     }
   }
   if (!without.empty()) {
-    throw FileError(
-        str(without.size(), " of ", dataset.records.size(), " pictures have no caption: ", five_of(without)),
-        str("write the caption of a picture into a text file beside it (a.txt for a.png), or a line for it "
-            "into metadata.jsonl, or give one for all with --default_caption"));
+    throw FileError(str(without.size(), " of ", dataset.records.size(), " pictures have no caption: ", listed(without)),
+                    str("write the caption of a picture into a text file beside it (a.txt for a.png), or a line for it "
+                        "into metadata.jsonl, or give one for all with --default_caption"));
   }
   if (any_default) dataset.kind += dataset.kind.empty() ? "default caption" : ", default caption";
 }
@@ -101,7 +94,7 @@ void complete_captions(const DatasetRequest& request, PictureDataset& dataset) {
   std::vector<std::string> names;
   for (const auto& file : dataset.skipped) names.push_back(file.name + " (" + file.reason + ")");
   throw FileError(str("there is no JPEG, PNG or WebP picture in ", request.folder.string(),
-                      names.empty() ? ", it is empty" : ", only " + five_of(names)),
+                      names.empty() ? ", it is empty" : ", only " + listed(names)),
                   "--train_data_dir expects a folder with pictures and captions, or Parquet files");
 }
 

@@ -1,28 +1,20 @@
 #include <algorithm>
-#include <cstring>
 #include <fstream>
 
 #include "core/atomic_file.h"
 #include "core/errors.h"
+#include "core/listed.h"
 #include "core/text.h"
 #include "data/picture_set.h"
+#include "io/image_size.h"
 
 namespace lorikeet {
 namespace {
 
-std::string listed(const std::vector<std::string>& names) {
-  std::string text;
-  for (size_t i = 0; i < names.size() && i < 5; ++i) text += (i ? ", " : "") + names[i];
-  if (names.size() > 5) text += str(" and ", names.size() - 5, " more");
-  return text;
-}
-
-/// Whether these first bytes of a file are a JPEG's, PNG's or WebP's.
 bool looks_like_picture(const std::filesystem::path& file) {
   char head[12] = {};
   std::ifstream(file, std::ios::binary).read(head, sizeof head);
-  return std::memcmp(head, "\xff\xd8\xff", 3) == 0 || std::memcmp(head, "\x89PNG\r\n\x1a\n", 8) == 0 ||
-         (std::memcmp(head, "RIFF", 4) == 0 && std::memcmp(head + 8, "WEBP", 4) == 0);
+  return starts_like_picture({head, sizeof head});
 }
 
 }  // namespace

@@ -1,6 +1,6 @@
 // What of a picture a training step sees: the cut as numbers, and its mask.
+#include "core/digest.h"
 #include "core/errors.h"
-#include "core/sha256.h"
 #include "data/picture_bytes.h"
 #include "data/picture_set.h"
 #include "io/image_alpha.h"
@@ -55,10 +55,9 @@ torch::Tensor PictureSet::mask(int64_t index, Crop crop, bool flip) {
 }
 
 const std::string& PictureSet::content_hash(int64_t index) {
-  if (!record(index).sha256.empty()) return record(index).sha256;
-  auto known = hashes_.find(index);
-  if (known == hashes_.end()) known = hashes_.emplace(index, sha256_hex(read_picture_bytes(record(index)))).first;
-  return known->second;
+  auto& known = records_.at(static_cast<size_t>(index));
+  if (known.sha256.empty()) known.sha256 = sha256_hex(read_picture_bytes(known));
+  return known.sha256;
 }
 
 }  // namespace lorikeet

@@ -87,7 +87,7 @@ class PictureSet {
   /// Throws FileError, FormatError naming the file.
   torch::Tensor mask(int64_t index, Crop crop, bool flip = false);
 
-  /// SHA-256 over the picture's encoded bytes, in hex; remembered.
+  /// SHA-256 over the picture's encoded bytes, in hex; remembered in its record.
   const std::string& content_hash(int64_t index);
 
  private:
@@ -108,7 +108,6 @@ class PictureSet {
   Image scratch_;                       // the last one that was not kept
   int64_t scratch_index_ = -1;
   size_t cached_bytes_ = 0;
-  std::map<int64_t, std::string> hashes_;
   std::map<int64_t, Image> masks_;  // resized; emptied when large
   size_t mask_bytes_ = 0;
 

@@ -10,10 +10,10 @@
 #include <thread>
 
 #include "core/atomic_file.h"
+#include "core/digest.h"
 #include "core/errors.h"
 #include "core/interrupt.h"
 #include "core/log.h"
-#include "core/sha256.h"
 #include "core/text.h"
 
 namespace lorikeet {

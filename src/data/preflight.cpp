@@ -8,8 +8,8 @@
 #include <thread>
 #include <unordered_set>
 
+#include "core/digest.h"
 #include "core/errors.h"
-#include "core/sha256.h"
 #include "core/text.h"
 #include "data/caption_text.h"
 #include "data/duplicates.h"

@@ -8,6 +8,7 @@
 
 #include "core/atomic_file.h"
 #include "core/errors.h"
+#include "core/listed.h"
 #include "core/text.h"
 
 namespace lorikeet {
@@ -112,13 +113,6 @@ void add_missing_weights(const fs::path& folder, const std::string& part, const 
   missing.push_back(part + "/" + single);
 }
 
-std::string first_few(const std::vector<std::string>& names) {
-  std::string out;
-  for (size_t i = 0; i < names.size() && i < 4; ++i) out += (i ? ", " : "") + names[i];
-  if (names.size() > 4) out += str(" and ", names.size() - 4, " more");
-  return out;
-}
-
 /// Of a folder that is meant as a path, not as an id: the message differs, for a typo is the likely cause.
 bool looks_like_path(const std::string& text) {
   return text.starts_with("/") || text.starts_with("./") || text.starts_with("../") || text.starts_with("~") ||
@@ -216,7 +210,7 @@ fs::path resolve_model_folder(const std::string& name_or_path, const std::option
   const auto missing = missing_model_files(*snapshot, variant);
   if (!missing.empty()) {
     throw HubError(str("the cache ", hub_cache_folder().string(), " holds \"", id, "\" (revision ", wanted,
-                       ") only in part: ", first_few(missing), " missing"),
+                       ") only in part: ", listed(missing, 4), " missing"),
                    hint);
   }
   return *snapshot;

@@ -1,8 +1,7 @@
 #include "training/class_images.h"
 
-#include <openssl/evp.h>
-
 #include "core/atomic_file.h"
+#include "core/digest.h"
 #include "core/errors.h"
 #include "core/text.h"
 #include "engine/device.h"
@@ -11,18 +10,6 @@
 
 namespace lorikeet {
 namespace {
-
-std::string sha1(const std::vector<uint8_t>& bytes) {
-  unsigned char digest[EVP_MAX_MD_SIZE];
-  unsigned int length = 0;
-  EVP_Digest(bytes.data(), bytes.size(), digest, &length, EVP_sha1(), nullptr);
-  std::string text;
-  for (unsigned int i = 0; i < length; ++i) {
-    constexpr char kHex[] = "0123456789abcdef";
-    text += {kHex[digest[i] >> 4], kHex[digest[i] & 15]};
-  }
-  return text;
-}
 
 torch::ScalarType generation_dtype(const TrainDreamboothOptions& options, torch::Device device) {
   const auto& name = options.prior_generation_precision;
@@ -70,7 +57,10 @@ void generate_class_images(const std::filesystem::path& model_folder, const Trai
     request.prompts.assign(static_cast<size_t>(count), *options.class_prompt);
     const auto images = generate_images(parts, *scheduler, request, generators.device);
     for (const auto& image : images) {
-      write_image(folder / str(present + done, "-", sha1(image.pixels), ".jpg"), image);
+      write_image(
+          folder / str(present + done, "-",
+                       sha1_hex({reinterpret_cast<const char*>(image.pixels.data()), image.pixels.size()}), ".jpg"),
+          image);
       ++done;
     }
     observer.on_work(what, done, missing);

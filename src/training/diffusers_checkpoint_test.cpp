@@ -7,8 +7,8 @@
 #include <nlohmann/json.hpp>
 
 #include "core/atomic_file.h"
+#include "core/digest.h"
 #include "core/errors.h"
-#include "core/sha256.h"
 #include "engine/python_random.h"
 #include "engine/random.h"
 #include "io/file_test_support.h"

@@ -1,7 +1,7 @@
 #include "training/encode_store.h"
 
+#include "core/digest.h"
 #include "core/errors.h"
-#include "core/sha256.h"
 #include "core/text.h"
 #include "io/safetensors.h"
 

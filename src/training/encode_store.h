@@ -3,12 +3,16 @@
 
 #include <torch/nn/module.h>
 
+#include <cstdint>
 #include <filesystem>
 #include <optional>
 #include <string>
 #include <vector>
 
 namespace lorikeet {
+
+/// What encoded pictures, and what encoded texts, may take of memory: bytes of each.
+inline constexpr int64_t kEncodedBytes = int64_t{1} << 30;
 
 /// A folder of tensors by key. Files are written whole or not at all and carry a checksum: a damaged one counts as
 /// absent and is made again. Several runs may share a folder.

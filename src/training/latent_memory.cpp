@@ -8,8 +8,6 @@
 namespace lorikeet {
 namespace {
 
-constexpr int64_t kMemoryBytes = int64_t{1} << 30;
-
 bool is_finite(const LatentDistribution& distribution) {
   return distribution.mean.isfinite().all().item<bool>() && distribution.std.isfinite().all().item<bool>();
 }
@@ -68,7 +66,7 @@ bool LatentMemory::has_room_for(int64_t cuts, PictureExtent extent) const {
   if (options_.memory == EncodeMemory::kOff) return false;
   const double bytes = static_cast<double>(cuts) * static_cast<double>(extent.height * extent.width) *
                        static_cast<double>(bytes_per_pixel_) / 1024;
-  return bytes <= static_cast<double>(kMemoryBytes - known_bytes_);
+  return bytes <= static_cast<double>(kEncodedBytes - known_bytes_);
 }
 
 void LatentMemory::release_vae(const PictureRef& any, int64_t largest_batch) {
@@ -81,7 +79,7 @@ LatentMemory::Moments LatentMemory::encode(const PictureRef& picture) {
   if (const auto known = known_.find(key); known != known_.end()) return known->second;
   Moments moments = compute(picture);
   const auto bytes = static_cast<int64_t>(moments.mean.nbytes() + moments.std.nbytes());
-  if (options_.memory != EncodeMemory::kOff && known_bytes_ + bytes <= kMemoryBytes) {
+  if (options_.memory != EncodeMemory::kOff && known_bytes_ + bytes <= kEncodedBytes) {
     known_bytes_ += bytes;
     known_.emplace(key, Moments{shelf_.keep(moments.mean), shelf_.keep(moments.std)});
   }

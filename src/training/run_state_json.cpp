@@ -1,8 +1,8 @@
 #include "training/run_state_json.h"
 
 #include "core/atomic_file.h"
+#include "core/digest.h"
 #include "core/errors.h"
-#include "core/sha256.h"
 #include "core/text.h"
 
 namespace lorikeet {

@@ -7,8 +7,6 @@
 namespace lorikeet {
 namespace {
 
-constexpr int64_t kMemoryBytes = int64_t{1} << 30;
-
 torch::Tensor as_row(const std::vector<int64_t>& values, torch::Device device) {
   return torch::tensor(values, torch::kInt64).unsqueeze(0).to(device);
 }
@@ -61,7 +59,7 @@ bool TextMemory::has_room_for(size_t captions) const {
   const auto& config = models_.parts.text_encoder->config();
   const int64_t each = caption_length(models_, options_) * config.hidden_size *
                        static_cast<int64_t>(c10::elementSize(precision_.weights));
-  return static_cast<double>(captions) * static_cast<double>(each) <= static_cast<double>(kMemoryBytes - known_bytes_);
+  return static_cast<double>(captions) * static_cast<double>(each) <= static_cast<double>(kEncodedBytes - known_bytes_);
 }
 
 torch::Tensor TextMemory::encode(const std::string& caption) {
@@ -70,7 +68,7 @@ torch::Tensor TextMemory::encode(const std::string& caption) {
     throw std::logic_error("a caption is asked for that was not encoded before the text encoder was let go");
   auto embedding = compute(caption);
   const auto bytes = static_cast<int64_t>(embedding.nbytes());
-  if (memory_ != EncodeMemory::kOff && known_bytes_ + bytes <= kMemoryBytes) {
+  if (memory_ != EncodeMemory::kOff && known_bytes_ + bytes <= kEncodedBytes) {
     known_bytes_ += bytes;
     known_.emplace(caption, shelf_.keep(embedding));
   }

@@ -4,17 +4,15 @@
 #include <cmath>
 
 #include "core/errors.h"
+#include "core/listed.h"
 #include "core/log.h"
 #include "core/text.h"
 #include "engine/activation_checkpoint.h"
-#include "engine/device.h"
 #include "training/gradient_clipping.h"
 #include "training/run_state_json.h"
 
 namespace lorikeet {
 namespace {
-
-constexpr size_t kNamesSaid = 5;
 
 /// Without the sign that some NaN carry.
 double unsigned_nan(double value) { return std::isnan(value) ? std::abs(value) : value; }
@@ -23,13 +21,6 @@ std::vector<torch::Tensor> values_of(const std::vector<TrainedParameter>& parame
   std::vector<torch::Tensor> values;
   for (const auto& parameter : parameters) values.push_back(parameter.value);
   return values;
-}
-
-std::string listed(const std::vector<std::string>& names) {
-  std::string text;
-  for (size_t i = 0; i < names.size() && i < kNamesSaid; ++i) text += (i ? ", " : "") + names[i];
-  if (names.size() > kNamesSaid) text += str(" and ", names.size() - kNamesSaid, " more");
-  return text;
 }
 
 }  // namespace

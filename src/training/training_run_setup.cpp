@@ -176,8 +176,8 @@ void TrainingRun::resume() {
 /// Once all inputs are known and encoded, the models that encode leave memory. Inputs that a short run would never
 /// come to are not encoded for that.
 void TrainingRun::encode_ahead() {
-  auto inputs = recipe_.inputs(context_, *loader_);
   if (options_.encode_memory == "off") return;
+  auto inputs = recipe_.inputs(context_, *loader_);
   const double seen = static_cast<double>(steps_ - position_.step) *
                       static_cast<double>(options_.gradient_accumulation_steps) *
                       static_cast<double>(std::min(options_.train_batch_size, examples_));
@@ -196,7 +196,7 @@ void TrainingRun::encode_ahead() {
 }
 
 void TrainingRun::encode_cuts(const std::vector<PictureRef>& cuts) {
-  if (cuts.empty() || options_.encode_memory == "off") return;
+  if (cuts.empty()) return;
   const auto about = context_.sets.at(0)->target(cuts.front().index);  // buckets have all about the same area
   if (!loss_->latents().has_room_for(static_cast<int64_t>(cuts.size()), about)) return;
   const std::string what = "Encoding pictures";

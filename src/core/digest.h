@@ -1,4 +1,4 @@
-// SHA-256 (FIPS 180-4), by OpenSSL.
+// SHA-1 and SHA-256 (FIPS 180-4), by OpenSSL.
 #pragma once
 
 #include <string>
@@ -6,7 +6,8 @@
 
 namespace lorikeet {
 
-/// 64 hexadecimal digits.
+/// 40 and 64 hexadecimal digits.
+std::string sha1_hex(std::string_view bytes);
 std::string sha256_hex(std::string_view bytes);
 
 }  // namespace lorikeet

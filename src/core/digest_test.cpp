@@ -1,4 +1,4 @@
-#include "core/sha256.h"
+#include "core/digest.h"
 
 #include <gtest/gtest.h>
 
@@ -6,6 +6,12 @@ namespace lorikeet {
 namespace {
 
 // Expected values: the examples of FIPS 180-4, as NIST publishes them.
+TEST(Sha1, GivesTheStandardsExamples) {
+  EXPECT_EQ(sha1_hex("abc"), "a9993e364706816aba3e25717850c26c9cd0d89d");
+  EXPECT_EQ(sha1_hex("abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq"),
+            "84983e441c3bd26ebaae4aa1f95129e5e54670f1");
+}
+
 TEST(Sha256, GivesTheStandardsExamples) {
   EXPECT_EQ(sha256_hex(""), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
   EXPECT_EQ(sha256_hex("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
