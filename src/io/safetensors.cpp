@@ -223,23 +223,38 @@ torch::ScalarType SafetensorsFile::dtype(const std::string& name) const { return
 
 const std::map<std::string, std::string>& SafetensorsFile::metadata() const { return contents_->header.metadata; }
 
-void write_safetensors(const std::filesystem::path& path, const NamedTensors& tensors,
-                       const std::map<std::string, std::string>& metadata) {
+namespace {
+
+/// Hands the file's bytes to `take(data, size)`, piece by piece.
+template <class Take>
+void lay_out(const NamedTensors& tensors, const std::map<std::string, std::string>& metadata, Take take) {
   const std::vector<Planned> plan = plan_layout(tensors);
   const std::string header = header_text(plan, metadata);
   const uint64_t length = header.size();
   if (length > kMaxSafetensorsHeader) {
-    throw FormatError(
-        str(path.string(), " would get a header of ", length, " bytes; at most ", kMaxSafetensorsHeader, " expected"));
+    throw FormatError(str("a safetensors header of ", length, " bytes; at most ", kMaxSafetensorsHeader, " expected"));
   }
-  AtomicFile file(path);
-  file.write(&length, sizeof length);
-  file.write(header.data(), header.size());
+  take(&length, sizeof length);
+  take(header.data(), header.size());
   for (const auto& planned : plan) {
     const torch::Tensor plain = planned.tensor->detach().resolve_conj().resolve_neg().to(torch::kCPU).contiguous();
-    file.write(plain.data_ptr(), plain.nbytes());
+    take(plain.data_ptr(), plain.nbytes());
   }
+}
+
+}  // namespace
+
+void write_safetensors(const std::filesystem::path& path, const NamedTensors& tensors,
+                       const std::map<std::string, std::string>& metadata) {
+  AtomicFile file(path);
+  lay_out(tensors, metadata, [&](const void* data, size_t size) { file.write(data, size); });
   file.commit();
+}
+
+std::string safetensors_bytes(const NamedTensors& tensors, const std::map<std::string, std::string>& metadata) {
+  std::string bytes;
+  lay_out(tensors, metadata, [&](const void* data, size_t size) { bytes.append(static_cast<const char*>(data), size); });
+  return bytes;
 }
 
 }  // namespace lorikeet

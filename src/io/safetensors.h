@@ -47,4 +47,7 @@ using NamedTensors = std::vector<std::pair<std::string, torch::Tensor>>;
 void write_safetensors(const std::filesystem::path& path, const NamedTensors& tensors,
                        const std::map<std::string, std::string>& metadata = {{"format", "pt"}});
 
+/// The bytes that write_safetensors would write.
+std::string safetensors_bytes(const NamedTensors& tensors, const std::map<std::string, std::string>& metadata);
+
 }  // namespace lorikeet
