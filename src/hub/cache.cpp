@@ -110,6 +110,7 @@ void add_missing_weights(const fs::path& folder, const std::string& part, const 
   const std::string index = stem + ".safetensors.index" + suffix + ".json";
   if (is_file(folder / part / single)) return;
   if (is_file(folder / part / index)) return add_missing_shards(folder, part, index, missing);
+  if (is_file(folder / part / ((stem == "model" ? "pytorch_model" : stem) + suffix + ".bin"))) return;
   missing.push_back(part + "/" + single);
 }
 

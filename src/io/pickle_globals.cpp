@@ -73,6 +73,7 @@ const auto kGlobals = std::to_array<AllowedGlobal>({
     {"__builtin__", "bytes", empty_bytes},
     {"__builtin__", "dict"},  // as a defaultdict's factory
     {"__builtin__", "list"},
+    {"pytorch_lightning.callbacks.model_checkpoint", "ModelCheckpoint"},  // a dict's key in Stable Diffusion's .ckpt
     {"_codecs", "encode", latin1_bytes},
     {"torch", "Size", copied_items},
     {"torch", "device", device_name},

@@ -1,13 +1,7 @@
 #include "io/safetensors.h"
 
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <bit>
-#include <cerrno>
 #include <cstring>
 #include <nlohmann/json.hpp>
 #include <unordered_map>
@@ -15,6 +9,7 @@
 #include "core/atomic_file.h"
 #include "core/errors.h"
 #include "core/text.h"
+#include "io/file_mapping.h"
 #include "io/safetensors_header.h"
 
 namespace lorikeet {
@@ -23,50 +18,11 @@ static_assert(std::endian::native == std::endian::little, "safetensors bytes are
 
 namespace {
 
-/// A whole file in memory, private: a stray in-place operation changes this process's copy of the page only.
-class Mapping {
- public:
-  explicit Mapping(const std::filesystem::path& path) {
-    const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-    if (descriptor < 0) fail(path, errno);
-    struct stat status {};
-    if (::fstat(descriptor, &status) != 0) close_and_fail(descriptor, path, errno);
-    if (!S_ISREG(status.st_mode)) close_and_fail(descriptor, path, S_ISDIR(status.st_mode) ? EISDIR : EINVAL);
-    size_ = static_cast<size_t>(status.st_size);
-    if (size_ > 0) {
-      void* address = ::mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, descriptor, 0);
-      if (address == MAP_FAILED) close_and_fail(descriptor, path, errno);
-      bytes_ = static_cast<char*>(address);
-    }
-    ::close(descriptor);
-  }
-  ~Mapping() {
-    if (bytes_ != nullptr) ::munmap(bytes_, size_);
-  }
-  Mapping(const Mapping&) = delete;
-  Mapping& operator=(const Mapping&) = delete;
-
-  char* bytes() const { return bytes_; }
-  size_t size() const { return size_; }
-
- private:
-  [[noreturn]] static void fail(const std::filesystem::path& path, int error) {
-    throw FileError(str("cannot read ", path.string(), ": ", std::strerror(error)));
-  }
-  [[noreturn]] static void close_and_fail(int descriptor, const std::filesystem::path& path, int error) {
-    ::close(descriptor);
-    fail(path, error);
-  }
-
-  char* bytes_ = nullptr;
-  size_t size_ = 0;
-};
-
 /// What a file that is no safetensors file may be instead.
 std::string other_format_hint(std::string_view bytes) {
   if (bytes.starts_with("version https://git-lfs")) return "this is a Git LFS pointer: run `git lfs pull`";
   if (bytes.starts_with("PK\x03\x04") || bytes.starts_with("\x80\x02")) {
-    return "this looks like a torch pickle (.bin, .ckpt, .pt): convert it to safetensors first";
+    return "this looks like a torch pickle: give it the ending .bin, .ckpt or .pt";
   }
   return "";
 }
@@ -168,7 +124,7 @@ struct SafetensorsFile::Contents {
   }
 
   std::filesystem::path path;
-  Mapping mapping;
+  FileMapping mapping;
   SafetensorsHeader header;
   char* data = nullptr;
   std::vector<std::string> names;
@@ -253,7 +209,8 @@ void write_safetensors(const std::filesystem::path& path, const NamedTensors& te
 
 std::string safetensors_bytes(const NamedTensors& tensors, const std::map<std::string, std::string>& metadata) {
   std::string bytes;
-  lay_out(tensors, metadata, [&](const void* data, size_t size) { bytes.append(static_cast<const char*>(data), size); });
+  lay_out(tensors, metadata,
+          [&](const void* data, size_t size) { bytes.append(static_cast<const char*>(data), size); });
   return bytes;
 }
 

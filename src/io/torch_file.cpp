@@ -1,10 +1,12 @@
 #include "io/torch_file.h"
 
 #include <fstream>
+#include <memory>
 #include <unordered_map>
 
 #include "core/errors.h"
 #include "core/text.h"
+#include "io/file_mapping.h"
 #include "io/zip_reader.h"
 
 namespace lorikeet {
@@ -12,6 +14,8 @@ namespace {
 
 // torch.save stores without packing; who packs such a file again gets at most so much out of it.
 constexpr uint64_t kMaxUnpacking = 16;
+// The largest element's; torch.save begins every storage at a multiple of 64.
+constexpr uint64_t kMappedAlignment = 16;
 
 /// What a file that is no zip file may be instead.
 void check_begin(const std::filesystem::path& path) {
@@ -49,8 +53,13 @@ std::string read_entry(const ZipFile& zip, const ZipEntry& entry, uint64_t limit
 /// Reads storages once each, however many tensors lie in one.
 class Storages {
  public:
-  Storages(const ZipFile& zip, std::string folder, std::string file)
-      : zip_(zip), folder_(std::move(folder)), file_(std::move(file)), left_(kMaxUnpacking * zip.file_bytes()) {}
+  /// With a `mapping` of the same file, storages that lie in it as they are become views of it.
+  Storages(const ZipFile& zip, std::string folder, std::string file, std::shared_ptr<FileMapping> mapping)
+      : zip_(zip),
+        folder_(std::move(folder)),
+        file_(std::move(file)),
+        mapping_(std::move(mapping)),
+        left_(kMaxUnpacking * zip.file_bytes()) {}
 
   torch::Tensor load(const std::string& key, int64_t bytes) {
     const auto found = loaded_.find(key);
@@ -66,13 +75,25 @@ class Storages {
                             zip_.file_bytes(), " bytes"));
     }
     left_ -= entry->bytes;
-    auto tensor = torch::empty({bytes}, torch::kUInt8);
-    zip_.read(*entry, static_cast<char*>(tensor.data_ptr()));
+    auto tensor = mapped(*entry);
+    if (!tensor.defined()) {
+      tensor = torch::empty({bytes}, torch::kUInt8);
+      zip_.read(*entry, static_cast<char*>(tensor.data_ptr()));
+    }
     loaded_.emplace(key, tensor);
     return tensor;
   }
 
  private:
+  /// Undefined where the entry has to be read: packed, at a place where its elements cannot be used, or empty.
+  torch::Tensor mapped(const ZipEntry& entry) const {
+    if (!mapping_ || entry.method != 0 || entry.bytes == 0) return {};
+    const uint64_t offset = zip_.data_offset(entry);
+    if (offset % kMappedAlignment != 0 || offset + entry.bytes > mapping_->size()) return {};
+    return torch::from_blob(
+        mapping_->bytes() + offset, {static_cast<int64_t>(entry.bytes)}, [keep = mapping_](void*) {}, torch::kUInt8);
+  }
+
   void check_size(const std::string& key, int64_t there, int64_t expected) const {
     if (there == expected) return;
     throw FormatError(
@@ -81,13 +102,14 @@ class Storages {
 
   const ZipFile& zip_;
   std::string folder_, file_;
+  std::shared_ptr<FileMapping> mapping_;
   uint64_t left_;
   std::unordered_map<std::string, torch::Tensor> loaded_;
 };
 
 }  // namespace
 
-TorchFile::TorchFile(const std::filesystem::path& path) {
+TorchFile::TorchFile(const std::filesystem::path& path, TorchStorages how) {
   check_begin(path);
   const std::string file = path.string();
   const ZipFile zip(path);
@@ -97,7 +119,8 @@ TorchFile::TorchFile(const std::filesystem::path& path) {
     if (text != "little") throw FormatError(str(file, ": its bytes are in ", shown_pickle_name(text), " order"));
   }
   const std::string pickle = read_entry(zip, *zip.find(folder + "data.pkl"), kMaxPickleBytes, file);
-  Storages storages(zip, folder, file);
+  const auto mapping = how == TorchStorages::kMapped ? std::make_shared<FileMapping>(path) : nullptr;
+  Storages storages(zip, folder, file, mapping);
   document_ =
       read_pickle(pickle, file, [&](const std::string& key, int64_t bytes) { return storages.load(key, bytes); });
 }

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdio>
+#include <fstream>
 #include <limits>
 #include <nlohmann/json.hpp>
 
@@ -35,6 +37,46 @@ std::string look(const PickleValue& value) {
   }
   for (const auto* item : value.items("a value")) all += (all.empty() ? "" : ", ") + look(*item);
   return "[" + all + "]";
+}
+
+/// All tensors within a value, in order.
+void collect(const PickleValue& value, std::vector<torch::Tensor>& all) {
+  if (const auto* tensor = value.as<torch::Tensor>()) all.push_back(*tensor);
+  if (const auto* dict = value.as<PickleDict>()) {
+    for (const auto& [key, item] : dict->items) collect(*item, all);
+  }
+  if (const auto* list = value.as<PickleSequence>()) {
+    for (const auto* item : list->items) collect(*item, all);
+  }
+}
+
+/// Whether the memory at `address` is a part of a file of this name.
+bool is_mapped(const void* address, const std::string& name) {
+  std::ifstream maps("/proc/self/maps");
+  for (std::string line; std::getline(maps, line);) {
+    uintptr_t begin = 0, end = 0;
+    const auto at = reinterpret_cast<uintptr_t>(address);
+    if (std::sscanf(line.c_str(), "%lx-%lx", &begin, &end) != 2 || at < begin || at >= end) continue;
+    return line.ends_with("/" + name);
+  }
+  return false;
+}
+
+TEST(TorchFileMapped, TensorsAreTheSameAndLieInTheFileWhereTheyAreNotPacked) {
+  for (const std::string name : {"values.pt", "values-deflated.pt"}) {
+    SCOPED_TRACE(name);
+    std::vector<torch::Tensor> read, mapped;
+    collect(TorchFile(kFiles / name).root(), read);
+    collect(TorchFile(kFiles / name, TorchStorages::kMapped).root(), mapped);  // they outlive the file
+    ASSERT_EQ(read.size(), mapped.size());
+    size_t in_file = 0;
+    for (size_t i = 0; i < read.size(); ++i) {
+      EXPECT_TRUE(torch::equal(read[i], mapped[i])) << i;
+      EXPECT_FALSE(read[i].numel() > 0 && is_mapped(read[i].data_ptr(), name)) << i;
+      in_file += mapped[i].numel() > 0 && is_mapped(mapped[i].data_ptr(), name) ? 1 : 0;
+    }
+    EXPECT_EQ(in_file > read.size() / 2, name == "values.pt") << in_file << " of " << read.size();
+  }
 }
 
 class TorchFileValues : public testing::TestWithParam<const char*> {};

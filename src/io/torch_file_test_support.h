@@ -55,4 +55,9 @@ inline std::string tensor_of(int32_t count, int32_t offset, int32_t size, int32_
              pickled(offset), pickled(size), "\x85", pickled(stride), "\x85", "\x89)tR");
 }
 
+/// A dict of one float tensor of one element, in storage 0.
+inline std::string state_dict_of(const std::string& name) {
+  return str("}(", pickled(name), tensor_of(1, 0, 1, 1), "u");
+}
+
 }  // namespace lorikeet

@@ -10,21 +10,10 @@
 #include "core/text.h"
 #include "io/safetensors.h"
 #include "io/safetensors_header.h"
+#include "io/weights_file.h"
 
 namespace lorikeet {
 namespace {
-
-class FileSource : public WeightSource {
- public:
-  explicit FileSource(SafetensorsFile file) : file_(std::move(file)) {}
-  std::vector<std::string> names() const override { return file_.names(); }
-  bool contains(const std::string& name) const override { return file_.contains(name); }
-  torch::Tensor tensor(const std::string& name) const override { return file_.tensor(name); }
-  std::string description() const override { return file_.path().string(); }
-
- private:
-  SafetensorsFile file_;
-};
 
 class TensorSource : public WeightSource {
  public:
@@ -120,28 +109,24 @@ class ShardedSource : public WeightSource {
   std::unordered_map<std::string, const SafetensorsFile*> shard_of_;
 };
 
+/// Transformers calls its pickled weights otherwise than its others.
+std::string pickle_stem(const std::string& stem) { return stem == "model" ? "pytorch_model" : stem; }
+
 /// What to do about a folder that has none of the files looked for, from what it has instead.
 std::string hint_for(const std::filesystem::path& folder, const std::string& stem,
                      const std::optional<std::string>& variant) {
-  std::vector<std::string> safetensors, pickles;
+  std::vector<std::string> weights;
   std::error_code error;
   for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
     const std::string name = entry.path().filename().string();
-    if (name.ends_with(".bin") || name.ends_with(".ckpt") || name.ends_with(".pt")) pickles.push_back(name);
-    if (name.starts_with(stem + ".") && name.find(".safetensors") != std::string::npos) safetensors.push_back(name);
+    const bool ours = name.starts_with(stem + ".") || name.starts_with(pickle_stem(stem) + ".");
+    if (ours && (name.find(".safetensors") != std::string::npos || name.ends_with(".bin"))) weights.push_back(name);
   }
-  std::sort(safetensors.begin(), safetensors.end());
-  std::sort(pickles.begin(), pickles.end());
-  if (!safetensors.empty()) {
-    std::string found;
-    for (const auto& name : safetensors) found += str(found.empty() ? "" : ", ", name);
-    return str(variant ? "leave the variant out, or choose another" : "choose a variant", "; found ", found);
-  }
-  if (!pickles.empty()) {
-    return str("only pickled weights are there (", pickles.front(),
-               "), and pickles are not read, since they can run code; save the model with safe_serialization=True");
-  }
-  return "";
+  if (weights.empty()) return "";
+  std::sort(weights.begin(), weights.end());
+  std::string found;
+  for (const auto& name : weights) found += str(found.empty() ? "" : ", ", name);
+  return str(variant ? "leave the variant out, or choose another" : "choose a variant", "; found ", found);
 }
 
 }  // namespace
@@ -159,14 +144,15 @@ std::unique_ptr<WeightSource> open_weights(const std::filesystem::path& folder, 
   std::vector<std::string> indices{str(stem, ".safetensors.index", dotted, ".json")};
   if (variant) indices.push_back(str(stem, ".safetensors", dotted, ".index.json"));
 
-  if (std::filesystem::exists(folder / single)) {
-    return std::make_unique<FileSource>(SafetensorsFile::open(folder / single));
-  }
+  if (std::filesystem::exists(folder / single)) return open_weights_file(folder / single).weights;
   std::string tried = single;
   for (const auto& index : indices) {
     if (std::filesystem::exists(folder / index)) return std::make_unique<ShardedSource>(folder / index);
     tried += str(", ", index);
   }
+  const std::string pickle = str(pickle_stem(stem), dotted, ".bin");
+  if (std::filesystem::exists(folder / pickle)) return open_weights_file(folder / pickle).weights;
+  tried += str(", ", pickle);
   throw FileError(str("cannot find weights in ", folder.string(), ": tried ", tried), hint_for(folder, stem, variant));
 }
 

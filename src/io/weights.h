@@ -1,4 +1,4 @@
-// Where a model's tensors come from: one safetensors file, or several named by an index file.
+// Where a model's tensors come from: one file, or several named by an index file.
 #pragma once
 
 #include <torch/types.h>
@@ -24,10 +24,10 @@ class WeightSource {
   virtual std::string description() const = 0;
 };
 
-/// Opens `folder`/`stem`[.`variant`].safetensors, or the shards of `folder`/`stem`.safetensors[.`variant`].index.json.
-/// `stem` is "diffusion_pytorch_model" for UNet and VAE, "model" for the text encoder.
-/// Without the variant's file the plain one is NOT taken in its place: FileError says which names were tried.
-/// Only .bin files there: FileError with the hint to convert them, pickles are not read.
+/// Opens `folder`/`stem`[.`variant`].safetensors, or the shards of `folder`/`stem`.safetensors[.`variant`].index.json,
+/// or `stem`[.`variant`].bin, which is read as data (torch_file.h). `stem` is "diffusion_pytorch_model" for UNet and
+/// VAE, "model" for the text encoder, whose .bin is called pytorch_model. Without the variant's file the plain one is
+/// NOT taken in its place: FileError says which names were tried.
 std::unique_ptr<WeightSource> open_weights(const std::filesystem::path& folder, const std::string& stem,
                                            const std::optional<std::string>& variant = std::nullopt);
 

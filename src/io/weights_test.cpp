@@ -6,6 +6,7 @@
 #include "core/text.h"
 #include "io/file_test_support.h"
 #include "io/safetensors.h"
+#include "io/torch_file_test_support.h"
 
 namespace lorikeet {
 namespace {
@@ -47,7 +48,8 @@ TEST(Weights, AVariantIsItsOwnFile) {
   const auto hint = refused<FileError>(folder,
                                        "tried diffusion_pytorch_model.bf16.safetensors, "
                                        "diffusion_pytorch_model.safetensors.index.bf16.json, "
-                                       "diffusion_pytorch_model.safetensors.bf16.index.json",
+                                       "diffusion_pytorch_model.safetensors.bf16.index.json, "
+                                       "diffusion_pytorch_model.bf16.bin",
                                        "bf16");
   EXPECT_NE(hint.find("found diffusion_pytorch_model.fp16.safetensors, diffusion_pytorch_model.safetensors"),
             std::string::npos)
@@ -113,11 +115,21 @@ TEST(Weights, AnIndexCannotNameFilesElsewhere) {
   }
 }
 
-TEST(Weights, PicklesAreNotReadButExplained) {
-  TestFolder folder;
-  folder.write(kStem + ".bin", "not read");
-  const auto hint = refused<FileError>(folder, "tried diffusion_pytorch_model.safetensors, ");
-  EXPECT_NE(hint.find("only pickled weights are there (diffusion_pytorch_model.bin)"), std::string::npos) << hint;
+TEST(Weights, PickledOnesAreReadWhereThereAreNoOthers) {
+  for (const std::string stem : {"diffusion_pytorch_model", "model"}) {
+    SCOPED_TRACE(stem);
+    TestFolder folder;
+    const std::string bin = stem == "model" ? "pytorch_model" : stem;
+    folder.write(bin + ".bin", torch_bytes(state_dict_of("a"), {little(0x3f800000, 4)}));
+    folder.write(bin + ".fp16.bin", torch_bytes(state_dict_of("a"), {little(0x40000000, 4)}));
+    EXPECT_EQ(first(*open_weights(folder.path(), stem), "a"), 1);
+    EXPECT_EQ(first(*open_weights(folder.path(), stem, "fp16"), "a"), 2);
+    const auto hint = expect_error<FileError>("tried " + stem + ".bf16.safetensors, ",
+                                              [&] { open_weights(folder.path(), stem, "bf16"); });
+    EXPECT_NE(hint.find("found " + bin + ".bin, " + bin + ".fp16.bin"), std::string::npos) << hint;
+    write_part(folder, stem + ".safetensors", "a", 3);
+    EXPECT_EQ(first(*open_weights(folder.path(), stem), "a"), 3);
+  }
 }
 
 TEST(Weights, AnEmptyOrMissingFolderIsNamed) {

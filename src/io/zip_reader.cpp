@@ -75,10 +75,12 @@ void ZipFile::fail(const std::string& what) const {
   throw FormatError(str(path_, ": ", what), "the file is probably damaged: copy it again");
 }
 
+void ZipFile::fail_outside(uint64_t offset, uint64_t count) const {
+  fail(str("its zip directory points at bytes ", offset, " to ", offset, " + ", count, "; it has ", size_));
+}
+
 void ZipFile::read_at(uint64_t offset, uint64_t count, char* target) const {
-  if (offset > size_ || count > size_ - offset) {
-    fail(str("its zip directory points at bytes ", offset, " to ", offset, " + ", count, "; it has ", size_));
-  }
+  if (offset > size_ || count > size_ - offset) fail_outside(offset, count);
   while (count > 0) {
     const ssize_t got = ::pread(descriptor_, target, std::min<uint64_t>(count, 1 << 30), static_cast<off_t>(offset));
     if (got < 0 && errno == EINTR) continue;
@@ -91,7 +93,7 @@ void ZipFile::read_at(uint64_t offset, uint64_t count, char* target) const {
 }
 
 std::string ZipFile::read_at(uint64_t offset, uint64_t count) const {
-  if (offset > size_ || count > size_ - offset) read_at(offset, count, nullptr);
+  if (offset > size_ || count > size_ - offset) fail_outside(offset, count);
   std::string bytes(count, '\0');
   read_at(offset, count, bytes.data());
   return bytes;
@@ -151,10 +153,16 @@ const ZipEntry* ZipFile::find(const std::string& name) const {
   return found != entries_.end() && found->name == name ? &*found : nullptr;
 }
 
-void ZipFile::read(const ZipEntry& entry, char* target) const {
+uint64_t ZipFile::data_offset(const ZipEntry& entry) const {
   const std::string local = read_at(entry.header, kLocalBytes);
   if (!local.starts_with("PK\3\4")) fail(str("its entry ", shown(entry.name), " has no header where it should be"));
   const uint64_t offset = entry.header + kLocalBytes + number(local, 26, 2) + number(local, 28, 2);
+  if (offset > size_ || entry.packed_bytes > size_ - offset) fail_outside(offset, entry.packed_bytes);
+  return offset;
+}
+
+void ZipFile::read(const ZipEntry& entry, char* target) const {
+  const uint64_t offset = data_offset(entry);
   if (entry.method == 0) {
     read_at(offset, entry.bytes, target);
   } else {

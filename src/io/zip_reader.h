@@ -35,6 +35,8 @@ class ZipFile {
   const ZipEntry* find(const std::string& name) const;
   /// Unpacks the entry's `entry.bytes` bytes to `target`. Throws FormatError when they are damaged (CRC-32).
   void read(const ZipEntry& entry, char* target) const;
+  /// Where the entry's `entry.packed_bytes` bytes begin. Throws FormatError when they are not within the file.
+  uint64_t data_offset(const ZipEntry& entry) const;
 
  private:
   std::string read_at(uint64_t offset, uint64_t count) const;
@@ -42,6 +44,7 @@ class ZipFile {
   void read_directory();
   void inflate_at(uint64_t offset, const ZipEntry& entry, char* target) const;
   [[noreturn]] void fail(const std::string& what) const;
+  [[noreturn]] void fail_outside(uint64_t offset, uint64_t count) const;
 
   std::string path_;
   int descriptor_ = -1;
