@@ -293,7 +293,8 @@ TEST(LoraWrite, DoraAndBiasesGoIntoPeftsDialect) {
   auto read = SafetensorsFile::open(path);
   const std::string name = std::string("unet.") + kConv1;
   EXPECT_EQ(read.shape(name + ".lora_magnitude_vector"), (std::vector<int64_t>{1, 8, 1, 1}));
-  EXPECT_EQ(read.shape(std::string("text_encoder.") + kFc1 + ".lora_magnitude_vector"), (std::vector<int64_t>{8}));
+  EXPECT_EQ(read.shape(std::string("text_encoder.") + kFc1 + ".lora_magnitude_vector.weight"),
+            (std::vector<int64_t>{8}));
   EXPECT_EQ(nlohmann::json::parse(read.metadata().at("lora_adapter_metadata")).at("unet.use_dora"), true);
   auto file = with_bias(3);
   file.unet[1].strength = 0.5;

@@ -53,7 +53,9 @@ void append_layer(NamedTensors& tensors, const ModelLayers& model, const Habits&
   if (habits.dora) {
     if (!plain.is_dora()) refuse(model, change, "is without DoRA in a model that has it elsewhere");
     if (habits.bias) refuse(model, change, "belongs to a model with DoRA and biases");
-    tensors.emplace_back(name + ".lora_magnitude_vector", peft_magnitude(model, plain));
+    // PEFT writes it without .weight, which transformers' load_adapter does not find; PEFT itself reads both.
+    const char* const end = model.name == "unet" ? ".lora_magnitude_vector" : ".lora_magnitude_vector.weight";
+    tensors.emplace_back(name + end, peft_magnitude(model, plain));
   }
   if (habits.bias) {
     // PEFT multiplies it by alpha / rank, as it does the product.
