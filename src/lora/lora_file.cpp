@@ -1,174 +1,161 @@
 #include "lora/lora_file.h"
 
-#include <cmath>
-#include <map>
-#include <nlohmann/json.hpp>
-#include <optional>
-#include <string_view>
+#include <algorithm>
 
 #include "core/errors.h"
 #include "core/text.h"
-#include "io/safetensors.h"
+#include "io/safetensors_header.h"
+#include "lora/formats/cloneofsimo.h"
+#include "lora/formats/diffusers_keys.h"
+#include "lora/formats/kohya_keys.h"
+#include "lora/formats/layer_table.h"
+#include "lora/formats/lora_contents.h"
+#include "lora/formats/peft_metadata.h"
+#include "lora/formats/textual_inversion.h"
 
 namespace lorikeet {
 namespace {
 
-struct Suffix {
-  std::string_view text;
-  bool is_down;
-};
-constexpr Suffix kSuffixes[] = {
-    {".lora.down.weight", true},
-    {".lora.up.weight", false},
-    {".lora_linear_layer.down.weight", true},
-    {".lora_linear_layer.up.weight", false},
-    {".lora_A.weight", true},
-    {".lora_B.weight", false},
-};
+// Three times the longest that any program writes.
+constexpr size_t kLongestKey = 300;
 
-using PairsByPath = std::map<std::string, LoraPair>;
-
-/// "unet.a.b.lora.up.weight" -> the pair of a.b in `unet`; throws for a key of another format.
-torch::Tensor& half_for(const std::string& key, const std::filesystem::path& file, PairsByPath& unet,
-                        PairsByPath& text_encoder) {
-  for (const auto& [text, is_down] : kSuffixes) {
-    if (!key.ends_with(text)) continue;
-    std::string path = key.substr(0, key.size() - text.size());
-    PairsByPath* pairs = nullptr;
-    if (path.starts_with("unet.")) {
-      pairs = &unet;
-      path = path.substr(5);
-    } else if (path.starts_with("text_encoder.")) {
-      pairs = &text_encoder;
-      path = path.substr(13);
-      if (!path.starts_with("text_model.")) path = "text_model." + path;
-    }
-    if (pairs == nullptr) break;
-    auto& pair = (*pairs)[path];
-    pair.path = path;
-    return is_down ? pair.down : pair.up;
-  }
-  throw FormatError(
-      lorikeet::str(file.string(), ": the key '", key, "' is in neither Diffusers' nor PEFT's LoRA format"),
-      "expected keys such as unet.….to_q.lora.down.weight");
-}
-
-/// Alpha per layer as Diffusers' metadata gives it (the LoraConfig of each model, keys prefixed with its name).
-class AdapterMetadata {
+/// The road of every key into its place.
+class Reading {
  public:
-  AdapterMetadata(const SafetensorsFile& file, const std::string& component)
-      : file_(file.path()), prefix_(component + ".") {
-    const auto entry = file.metadata().find("lora_adapter_metadata");
-    if (entry == file.metadata().end()) return;
-    json_ = nlohmann::json::parse(entry->second, nullptr, /*allow_exceptions=*/false);
-    if (!json_.is_object())
-      throw FormatError(lorikeet::str(file.path().string(), ": lora_adapter_metadata is no JSON object"));
-    for (const char* flag : {"use_dora", "use_rslora"}) {
-      const auto value = json_.find(prefix_ + flag);
-      if (value == json_.end() || !value->is_boolean() || !value->get<bool>()) continue;
-      throw FormatError(
-          lorikeet::str(file.path().string(), ": ", prefix_, flag, " is set, which is not supported yet"));
-    }
-  }
+  Reading(const std::filesystem::path& path, const BlockOrder& order)
+      : path_(path), order_(order), reader_(path), table_(reader_) {}
 
-  double alpha(const std::string& path, double rank) const {
-    const auto pattern = json_.find(prefix_ + "alpha_pattern");
-    if (pattern != json_.end() && pattern->is_object()) {
-      for (const auto& [name, value] : pattern->items()) {
-        if (path == name || path.ends_with("." + name)) return as_alpha(value);
-      }
+  LoraFile run() {
+    auto contents = open_lora_contents(path_);
+    file_.unused = std::move(contents.unused);
+    if (contents.is_list) {
+      take_list(contents.list);
+    } else {
+      take_tensors(contents);
     }
-    const auto value = json_.find(prefix_ + "lora_alpha");
-    if (value == json_.end() || value->is_null()) return rank;
-    return as_alpha(*value);
+    file_.metadata = std::move(contents.metadata);
+    pairs_.place(order_, table_, reader_);
+    table_.finish(PeftMetadata(file_.metadata, path_), file_);
+    if (table_.is_empty() && !file_.words.empty()) file_.dialect = LoraDialect::kTextualInversion;
+    check_any();
+    std::sort(file_.words.begin(), file_.words.end(),
+              [](const LearnedWord& left, const LearnedWord& right) { return left.word < right.word; });
+    return std::move(file_);
   }
 
  private:
-  double as_alpha(const nlohmann::json& value) const {
-    if (value.is_number() && std::isfinite(value.get<double>())) return value.get<double>();
-    throw FormatError(lorikeet::str(file_.string(), ": an alpha in lora_adapter_metadata is ",
-                                    value.dump().substr(0, 60), ", a finite number expected"));
-  }
-
-  std::filesystem::path file_;
-  std::string prefix_;
-  nlohmann::json json_ = nlohmann::json::object();
-};
-
-/// One factor in float32; `name` is for messages.
-torch::Tensor checked_half(const torch::Tensor& half, const std::string& name) {
-  if (half.dim() != 2 && half.dim() != 4) {
-    throw FormatError(lorikeet::str(name, " has a factor of shape ", half.sizes(), ", expected 2 or 4 dimensions"));
-  }
-  if (!half.is_floating_point()) {
-    throw FormatError(lorikeet::str(name, " has a factor of ", half.scalar_type(), ", a floating-point type expected"));
-  }
-  auto values = half.to(torch::kFloat);
-  if (!values.isfinite().all().item<bool>()) {
-    throw FormatError(lorikeet::str(name, " holds values that are not finite"),
-                      "its training went wrong, or the file is damaged: use an earlier checkpoint or another file");
-  }
-  return values;
-}
-
-std::vector<LoraPair> finish(PairsByPath&& pairs, const SafetensorsFile& file, const std::string& component) {
-  const AdapterMetadata metadata(file, component);
-  std::vector<LoraPair> result;
-  for (auto& [path, pair] : pairs) {
-    if (!pair.down.defined() || !pair.up.defined()) {
-      throw FormatError(lorikeet::str(file.path().string(), ": ", component, ".", path, " has only its ",
-                                      pair.down.defined() ? "down" : "up", " half"));
+  void take_tensors(const LoraContents& contents) {
+    WordReader words(contents.metadata, path_.stem().string(), reader_);
+    NamedTensors strange;
+    for (const auto& [key, tensor] : contents.tensors) {
+      if (key.size() > kLongestKey) {
+        leave_out(key, "its name is too long");
+      } else if (!pairs_.take(key, tensor, reader_) && !words.take(key, tensor, file_) && !take_layer(key, tensor)) {
+        strange.emplace_back(key, tensor);
+      }
     }
-    const auto name = lorikeet::str(file.path().string(), ": ", component, ".", path);
-    pair.down = checked_half(pair.down, name);
-    pair.up = checked_half(pair.up, name);
-    pair.alpha = metadata.alpha(path, static_cast<double>(pair.down.size(0)));
-    result.push_back(std::move(pair));
+    // Diffusers calls a tensor by its word and nothing else: only a file of nothing but such can be told.
+    const bool are_words = table_.is_empty() && file_.words.empty() && file_.unused.empty() &&
+                           std::all_of(strange.begin(), strange.end(), [](const auto& entry) {
+                             return WordReader::may_be_word(entry.first, entry.second);
+                           });
+    for (const auto& [key, tensor] : strange) {
+      if (are_words) {
+        words.add(key, key, tensor, file_);
+      } else {
+        leave_out(key, is_kohya_key(key) ? read_kohya_key(key).reason : read_diffusers_key(key).reason);
+      }
+    }
   }
-  return result;
-}
 
-void append(NamedTensors& tensors, const std::string& component, const char* infix, const LoraLayers& layers) {
-  torch::NoGradGuard no_grad;
-  for (const auto& [path, adapter] : layers) {
-    const double strength = adapter->alpha / static_cast<double>(adapter->rank());
-    auto up = adapter->up.detach().to(torch::kFloat);
-    if (strength != 1) up = up * strength;
-    tensors.emplace_back(component + "." + path + infix + ".down.weight", adapter->down.detach().to(torch::kFloat));
-    tensors.emplace_back(component + "." + path + infix + ".up.weight", up);
+  bool take_layer(const std::string& key, const torch::Tensor& tensor) {
+    const auto reading = is_kohya_key(key) ? read_kohya_key(key) : read_diffusers_key(key);
+    if (!reading.layer) return false;
+    table_.add(*reading.layer, key, tensor);
+    if (key.starts_with("lora_te1_")) file_.is_sdxl = true;
+    return true;
   }
-}
+
+  /// NAME.pt; the text encoder's pairs and the words lie in files beside it.
+  void take_list(const std::vector<torch::Tensor>& list) {
+    const std::string text_end = ".text_encoder.pt";
+    const std::string name = path_.string();
+    if (name.ends_with(text_end)) return pairs_.take_list(LoraComponent::kTextEncoder, list, reader_);
+    pairs_.take_list(LoraComponent::kUnet, list, reader_);
+    const std::string stem = name.substr(0, name.size() - path_.extension().string().size());
+    if (std::filesystem::exists(stem + text_end)) {
+      FactorReader reader(stem + text_end);
+      const auto beside = open_lora_contents(stem + text_end);
+      if (!beside.is_list) throw FormatError(stem + text_end + " holds no list of pairs, as its name says");
+      pairs_.take_list(LoraComponent::kTextEncoder, beside.list, reader);
+    }
+    const std::string words_file = stem + ".ti.pt";
+    if (!std::filesystem::exists(words_file)) return;
+    FactorReader reader(words_file);
+    const auto beside = open_lora_contents(words_file);
+    WordReader words(beside.metadata, path_.stem().string(), reader);
+    for (const auto& [word, vectors] : beside.tensors) words.add(word, word, vectors, file_);
+  }
+
+  void leave_out(const std::string& key, const std::string& reason) { file_.unused.push_back({key, reason}); }
+
+  void check_any() const {
+    const bool has_layers = !file_.unet.empty() || !file_.text_encoder.empty() || !file_.text_encoder_2.empty();
+    if (has_layers || !file_.words.empty()) return;
+    if (file_.unused.empty()) throw FormatError(lorikeet::str(path_.string(), ": there is no tensor in it"));
+    const auto& first = file_.unused.front();
+    throw FormatError(
+        lorikeet::str(path_.string(), ": nothing in it is known as part of a LoRA; ", quoted_tensor_name(first.key),
+                      ": ", first.reason,
+                      file_.unused.size() > 1 ? lorikeet::str(", and ", file_.unused.size() - 1, " more") : ""),
+        "expected keys such as unet.….lora_A.weight or lora_unet_….lora_down.weight");
+  }
+
+  const std::filesystem::path& path_;
+  const BlockOrder& order_;
+  FactorReader reader_;
+  LayerTable table_;
+  NumberedPairs pairs_;
+  LoraFile file_;
+};
 
 }  // namespace
 
-LoraFile read_lora_file(const std::filesystem::path& path) {
-  const auto file_path = std::filesystem::is_directory(path) ? path / kLoraFileName : path;
-  const auto file = SafetensorsFile::open(file_path);
-  PairsByPath unet, text_encoder;
-  for (const auto& key : file.names()) {
-    auto& half = half_for(key, file_path, unet, text_encoder);
-    if (half.defined())
-      throw FormatError(lorikeet::str(file_path.string(), ": the key '", key, "' is there in two spellings"));
-    half = file.tensor(key);
+const char* dialect_name(LoraDialect dialect) {
+  switch (dialect) {
+    case LoraDialect::kDiffusers:
+      return "diffusers";
+    case LoraDialect::kPeft:
+      return "peft";
+    case LoraDialect::kOldDiffusers:
+      return "old diffusers";
+    case LoraDialect::kKohya:
+      return "kohya";
+    case LoraDialect::kCloneofsimo:
+      return "cloneofsimo";
+    case LoraDialect::kTextualInversion:
+      break;
   }
-  if (unet.empty() && text_encoder.empty())
-    throw FormatError(lorikeet::str(file_path.string(), ": there is no tensor in it"));
-  return {finish(std::move(unet), file, "unet"), finish(std::move(text_encoder), file, "text_encoder")};
+  return "textual inversion";
 }
 
-void write_lora_file(const std::filesystem::path& path, const LoraLayers& unet, const LoraLayers& text_encoder) {
-  NamedTensors tensors;
-  append(tensors, "unet", ".lora", unet);
-  append(tensors, "text_encoder", ".lora_linear_layer", text_encoder);
-  write_safetensors(path, tensors);
+BlockOrder stable_diffusion_blocks() {
+  BlockOrder order;
+  const auto add = [&](const std::string& block, int layers) {
+    for (int i = 0; i < layers; ++i) {
+      order.transformer_blocks.push_back(lorikeet::str(block, ".attentions.", i, ".transformer_blocks.0"));
+    }
+  };
+  for (int i = 0; i < 3; ++i) add(lorikeet::str("down_blocks.", i), 2);
+  for (int i = 1; i < 4; ++i) add(lorikeet::str("up_blocks.", i), 3);
+  add("mid_block", 1);
+  return order;
 }
 
-LoraLayers attach_lora_pairs(torch::nn::Module& model, const std::vector<LoraPair>& pairs) {
-  LoraLayers layers;
-  for (const auto& pair : pairs) {
-    layers.emplace_back(pair.path, attach_lora(model, pair.path, pair.down, pair.up, pair.alpha));
-  }
-  return layers;
+LoraFile read_lora_file(const std::filesystem::path& path, const BlockOrder& order) {
+  torch::NoGradGuard no_grad;
+  const auto file = find_lora_file(path);
+  return Reading(file, order).run();
 }
 
 }  // namespace lorikeet
