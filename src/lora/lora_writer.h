@@ -10,18 +10,25 @@
 namespace lorikeet {
 
 struct LoraWriteOptions {
-  LoraDialect dialect = LoraDialect::kDiffusers;    // kDiffusers, kPeft or kKohya
-  torch::ScalarType dtype = torch::kFloat;          // of the factors: float32, float16, bfloat16
-  std::map<std::string, std::string> metadata = {};  // beside what the dialect itself writes
+  LoraDialect dialect = LoraDialect::kDiffusers;  // kDiffusers, kPeft or kKohya
+  torch::ScalarType dtype = torch::kFloat;        // of the factors: float32, float16, bfloat16
+  /// Beside what the dialect itself writes; what describes another file's tensors (lora_adapter_metadata, hashes,
+  /// cloneofsimo's ranks) is left out, so that a read file's metadata can be passed on.
+  std::map<std::string, std::string> metadata = {};
 };
 
-/// Writes `file` atomically; reading it back gives the same change of every weight.
+/// Writes `file` atomically; reading it back gives the same change of every weight. The same LoRA gives the same bytes.
 ///   kDiffusers: unet.PATH.lora.down.weight, text_encoder.PATH.lora_linear_layer.down.weight. It has no place for a
-///     strength, which is multiplied into `up`. DoRA goes into PEFT's dialect, which Diffusers reads as well.
-///   kPeft: unet.PATH.lora_A.weight with lora_adapter_metadata (ranks, alphas, DoRA).
+///     strength, which is multiplied into `up`. A file with DoRA or biases goes into PEFT's dialect, which Diffusers
+///     reads as well.
+///   kPeft: unet.PATH.lora_A.weight with lora_adapter_metadata (ranks, alphas, DoRA). Its readers put the user's scale
+///     inside DoRA's lengths, kohya's do not (LayerChange::scales_inside): at scale 1 they agree.
 ///   kKohya: lora_unet_PATH.lora_down.weight and .alpha, LyCORIS' names for other kinds; ss_*, sshs_* and modelspec.*.
-/// Throws FormatError when the dialect cannot hold a change (Diffusers and PEFT have no LoHa, LoKr, full or norm
-/// differences, nor per-input DoRA), naming the layer, with the hint to resize or choose kohya.
+///     Words of textual inversion are bundled as A1111 reads them, bundle_emb.WORD.string_to_param.*; Diffusers refuses
+///     a file with them. The other dialects cannot hold words: they are left out, and telling so is the caller's.
+/// Throws FormatError when the dialect cannot hold a change, naming the layer, with the hint to resize or choose kohya
+/// (Diffusers and PEFT have no LoHa, LoKr, full or norm differences, no DoRA per input, none in some layers of a model
+/// only, and none with biases; Tucker's middle factor goes into `down`), and when a factor is too large for `dtype`.
 void write_lora_file(const std::filesystem::path& path, const LoraFile& file, const LoraWriteOptions& options = {});
 
 }  // namespace lorikeet
