@@ -161,6 +161,17 @@ LoraFile with_bias(uint64_t seed) {
   return file;
 }
 
+/// SDXL's: layers and a text encoder that others lack.
+LoraFile sdxl_lora(uint64_t seed) {
+  auto file = plain_lora(seed);
+  Draw draw(seed + 3000);
+  file.is_sdxl = true;
+  file.unet.push_back(draw.linear("add_embedding.linear_1", 8, 6, 2, draw.strength()));
+  file.text_encoder_2 = {draw.linear(kQProj, 8, 6, 3, draw.strength()),
+                         draw.linear("text_projection", 8, 6, 2, draw.strength())};
+  return file;
+}
+
 /// The same paths, and the same change of each weight at two scales.
 void expect_same_layers(std::vector<LayerChange> found, std::vector<LayerChange> expected) {
   const auto by_path = [](const LayerChange& left, const LayerChange& right) { return left.path < right.path; };
@@ -193,6 +204,7 @@ void expect_round_trip(const LoraFile& file, LoraDialect dialect, LoraDialect ex
   const auto read = read_lora_file(path);
   EXPECT_EQ(read.dialect, expected_dialect);
   EXPECT_TRUE(read.unused.empty());
+  EXPECT_EQ(read.is_sdxl, file.is_sdxl);
   expect_same_layers(read.unet, file.unet);
   expect_same_layers(read.text_encoder, file.text_encoder);
   expect_same_layers(read.text_encoder_2, file.text_encoder_2);
@@ -236,9 +248,9 @@ LoraFile one_layer(const LayerChange& change) {
 TEST(LoraWrite, ReadsBackAsItWas) {
   for (uint64_t seed = 0; seed < 20; ++seed) {
     SCOPED_TRACE(seed);
-    const auto plain = plain_lora(seed);
     for (const auto dialect : {LoraDialect::kDiffusers, LoraDialect::kPeft, LoraDialect::kKohya}) {
-      expect_round_trip(plain, dialect, dialect);
+      expect_round_trip(plain_lora(seed), dialect, dialect);
+      expect_round_trip(sdxl_lora(seed), dialect, dialect);
     }
     for (const auto& file : {with_dora(seed), with_bias(seed)}) {
       expect_round_trip(file, LoraDialect::kDiffusers, LoraDialect::kPeft);
