@@ -33,6 +33,10 @@ class Reader {
   /// The option that begins here and its values; a flag without one has none.
   std::pair<const Option*, TextList> take() {
     const std::string& word = words_[next_++];
+    if (const Option* option = by_letter(word)) return {option, take_values(*option)};
+    if (const Option* option = is_name(word) || word.starts_with("-") ? nullptr : next_positional()) {
+      return {option, {word}};
+    }
     if (!is_name(word)) {
       throw UsageError(str("an option expected, found '", word, "'"),
                        "options begin with --; put quotes around a value with spaces in it");
@@ -41,21 +45,44 @@ class Reader {
     const Option& option = match(list_, word.substr(2, equals == std::string::npos ? equals : equals - 2));
     if (equals != std::string::npos) return {&option, {word.substr(equals + 1)}};
     if (option.is_flag()) return {&option, {}};
+    return {&option, take_values(option)};
+  }
+
+ private:
+  TextList take_values(const Option& option) {
     TextList values;
-    while (!done() && !is_name(words_[next_]) && (values.empty() || option.is_list())) {
+    while (!done() && !is_name(words_[next_]) && !by_letter(words_[next_]) && (values.empty() || option.is_list())) {
       values.push_back(words_[next_++]);
     }
     if (values.empty()) {
       throw UsageError(str("--", option.name(), ": a value expected, found ", done() ? "none" : words_[next_]),
                        str("write --", option.name(), "=VALUE"));
     }
-    return {&option, values};
+    return values;
   }
 
- private:
+  const Option* by_letter(const std::string& word) const {
+    if (word.size() != 2 || word[0] != '-') return nullptr;
+    for (const Option& option : list_.options()) {
+      if (option.short_letter() == word[1]) return &option;
+    }
+    return nullptr;
+  }
+
+  /// The first that has no value yet; a list never has enough.
+  const Option* next_positional() {
+    size_t place = 0;
+    for (const Option& option : list_.options()) {
+      if (!option.is_positional() || place++ < positionals_) continue;
+      if (!option.is_list()) ++positionals_;
+      return &option;
+    }
+    return nullptr;
+  }
+
   const TextList& words_;
   const OptionList& list_;
-  size_t next_ = 0;
+  size_t next_ = 0, positionals_ = 0;
 };
 
 }  // namespace

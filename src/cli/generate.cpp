@@ -5,9 +5,11 @@
 #include <memory>
 #include <random>
 
+#include "cli/lora_arguments.h"
 #include "core/atomic_file.h"
 #include "core/errors.h"
 #include "core/interrupt.h"
+#include "core/listed.h"
 #include "core/log.h"
 #include "core/progress.h"
 #include "core/text.h"
@@ -31,15 +33,47 @@ void check_writable(const std::vector<std::string>& names) {
   }
 }
 
+/// The LoRAs of a call, read from its words before anything is opened.
+struct WantedLoras {
+  std::vector<LoraArgument> files;
+  std::map<std::string, double> blocks;
+};
+
+WantedLoras wanted_loras(const GenerateOptions& options) {
+  WantedLoras wanted;
+  wanted.blocks = parse_block_weights(options.lora_block_weights.value_or(TextList{}), "--lora_block_weights");
+  for (const auto& text : options.lora.value_or(TextList{})) {
+    wanted.files.push_back(parse_lora_argument(text, "--lora"));
+  }
+  return wanted;
+}
+
+void load_loras(StableDiffusionPipeline& pipeline, const WantedLoras& wanted, bool strict) {
+  std::vector<std::string> names;
+  std::vector<AdapterWeight> weights;
+  for (const auto& [path, weight] : wanted.files) {
+    const auto report = pipeline.load_lora_weights(path, {.strict = strict});
+    tell_report(path, report);
+    names.push_back(report.adapter_name);
+    weights.push_back({weight, wanted.blocks});
+  }
+  if (!names.empty()) pipeline.set_adapters(names, weights);
+}
+
 StableDiffusionPipeline open_pipeline(const GenerateOptions& options) {
+  const auto wanted = wanted_loras(options);
   parse_dtype(options.dtype, choose_device(options.device));  // fp16 on a CPU is told before anything is read
   PipelineOptions model;
   model.dtype = options.dtype;
   model.device = options.device;
   model.variant = options.variant;
   model.revision = options.revision;
+  model.config = options.single_file_config;
   auto pipeline = StableDiffusionPipeline::from_pretrained(options.pretrained_model_name_or_path, model);
-  if (options.lora) pipeline.load_lora_weights(*options.lora);
+  load_loras(pipeline, wanted, options.strict);
+  for (const auto& file : options.textual_inversion.value_or(TextList{})) {
+    log_info(str("new words for prompts from ", file, ": ", listed(pipeline.load_textual_inversion(file))));
+  }
   if (options.scheduler) pipeline.set_scheduler(*options.scheduler);
   pipeline.enable_vae_tiling(options.vae_tiling);
   pipeline.enable_vae_slicing(options.vae_slicing);

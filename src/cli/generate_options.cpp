@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <set>
 
+#include "cli/model_options.h"
 #include "core/errors.h"
 #include "core/text.h"
 
@@ -30,14 +31,25 @@ OptionList fields(GenerateOptions& o) {
   OptionList list;
   list.group("Model");
   list.add("pretrained_model_name_or_path", &o.pretrained_model_name_or_path,
-           "Folder in Diffusers' layout, or a Hub id that is in the Hugging Face cache.")
+           "Folder in Diffusers' layout, single file of the original layout (.safetensors, .ckpt), or a Hub id that is "
+           "in "
+           "the Hugging Face cache.")
       .required();
+  list.add("single_file_config", &o.single_file_config, kSingleFileConfigHelp);
   list.add("revision", &o.revision, "Branch, tag or commit of a Hub id (default: main).");
   list.add("variant", &o.variant, "Weights of this variant: fp16 means diffusion_pytorch_model.fp16.safetensors.");
 
   list.group("LoRA");
-  list.add("lora", &o.lora, "LoRA file, or the output folder of a training.");
-  list.add("scale", &o.scale, "Strength of the LoRA, 0 (base model) to 1; a list such as 0,0.5,1 draws each.");
+  list.add("lora", &o.lora,
+           "LoRA file of any dialect, or the output folder of a training, with a weight where wanted: "
+           "style.safetensors:0.8. Several add up.");
+  list.add("scale", &o.scale,
+           "Strength of the LoRA, 0 (base model) to 1, on top of the weights; a list such as 0,0.5,1 draws each.");
+  list.add("lora_block_weights", &o.lora_block_weights,
+           "Strength by block of the UNet: down=0.5 mid=1 up.block_1=0.4 up.block_1.0=0.2 text_encoder=0; what is not "
+           "named stays at 1.");
+  list.add("textual_inversion", &o.textual_inversion, "Files with learned words for the prompts.");
+  list.add("strict", &o.strict, "Stop when something in a LoRA has no effect in this model, instead of telling it.");
 
   list.group("Picture");
   list.add("prompt", &o.prompt, "What to draw; give it several times for several pictures.").required();
@@ -96,6 +108,10 @@ void validate(const GenerateOptions& options) {
   }
   if (!options.lora && options.scale != "1") {
     throw UsageError("--scale is the strength of a LoRA, but no --lora is given", "add --lora=FOLDER_OR_FILE");
+  }
+  if (!options.lora && options.lora_block_weights) {
+    throw UsageError("--lora_block_weights is the strength of a LoRA, but no --lora is given",
+                     "add --lora=FOLDER_OR_FILE");
   }
   const size_t negatives = options.negative_prompt.size();
   if (negatives > 1 && negatives != options.prompt.size()) {

@@ -14,12 +14,16 @@ namespace lorikeet {
 struct GenerateOptions {
   // Model
   std::string pretrained_model_name_or_path;
+  std::optional<std::string> single_file_config;
   std::optional<std::string> revision;
   std::optional<std::string> variant;
 
   // LoRA
-  std::optional<std::string> lora;
+  std::optional<TextList> lora;
   std::string scale = "1";
+  std::optional<TextList> lora_block_weights;
+  std::optional<TextList> textual_inversion;
+  bool strict = false;
 
   // Picture
   TextList prompt;

@@ -45,7 +45,9 @@ std::string overview(const std::vector<Command>& commands) {
 }
 
 std::string command_help(const Command& command) {
-  std::string out = str("Usage: lorikeet ", command.name, " [OPTIONS]\n\n", wrap_text(command.about, 0));
+  std::string out = "Usage: lorikeet " + command.name;
+  command.with_options([&](const OptionList& list) { out += list.positional_usage(); });
+  out += " [OPTIONS]\n\n" + wrap_text(command.about, 0);
   if (!command.example.empty()) out += "\nExample:\n" + command.example + "\n";
   command.with_options([&](const OptionList& list) { out += list.help_text(); });
   return out;

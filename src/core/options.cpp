@@ -149,6 +149,14 @@ Option& Option::secret() {
   secret_ = true;
   return *this;
 }
+Option& Option::positional() {
+  positional_ = true;
+  return *this;
+}
+Option& Option::short_name(char letter) {
+  short_ = letter;
+  return *this;
+}
 Option& Option::command_line_only() {
   command_line_only_ = true;
   return *this;
@@ -199,7 +207,9 @@ void Option::check_choice(const std::string& value) const {
 
 void Option::check() const {
   if (required_ && value_text() == kUnset) {
-    throw UsageError(str("--", name_, " is required"), str("give --", name_, "=..., or put it into a --config file"));
+    throw UsageError(
+        str("--", name_, " is required"),
+        positional_ ? "`--help` shows where it goes" : str("give --", name_, "=..., or put it into a --config file"));
   }
   const auto check_value = [this](const auto& value) {
     using T = std::decay_t<decltype(value)>;

@@ -32,6 +32,10 @@ class Option {
   Option& multiple_of(int64_t unit);
   /// The value is shown to nobody: JSON says null.
   Option& secret();
+  /// Given by its place, without a name: `lora inspect FILE`. A list takes all that are left.
+  Option& positional();
+  /// `-o` beside `--output`.
+  Option& short_name(char letter);
   /// Known, but not ours to read from a config file or to write to JSON (`--config`, `--dry_run`).
   Option& command_line_only();
 
@@ -41,6 +45,8 @@ class Option {
   bool is_required() const { return required_; }
   bool is_secret() const { return secret_; }
   bool is_command_line_only() const { return command_line_only_; }
+  bool is_positional() const { return positional_; }
+  char short_letter() const { return short_; }
   bool is_flag() const { return std::holds_alternative<bool*>(target_); }
   bool is_list() const;
   bool is_number() const;
@@ -73,7 +79,8 @@ class Option {
   TextList choices_;
   std::optional<Bound> low_, high_;
   int64_t unit_ = 1;
-  bool required_ = false, secret_ = false, command_line_only_ = false;
+  bool required_ = false, secret_ = false, command_line_only_ = false, positional_ = false;
+  char short_ = '\0';
 };
 
 /// The options of one struct, in the order in which they are shown. It points into the struct, which must outlive it.
@@ -96,6 +103,8 @@ class OptionList {
   /// Checks every option by itself; what concerns several at once is the struct's own `validate`.
   void check() const;
 
+  /// " FILE OTHER..." for the line that shows how a command is used.
+  std::string positional_usage() const;
   /// The options in their groups, for `--help`.
   std::string help_text() const;
   /// The same as Markdown, for docs/cli.

@@ -1,5 +1,7 @@
 #include "lora/adapter.h"
 
+#include <limits>
+
 namespace lorikeet {
 namespace {
 
@@ -10,25 +12,83 @@ torch::Tensor drop(const torch::Tensor& x, double probability, torch::Generator&
   return x * mask;
 }
 
-}  // namespace
-
-torch::Tensor LoraAdapter::apply(const torch::Tensor& input, const torch::Tensor& output) {
-  if (scale == 0) return output;
-  auto x = input.scalar_type() == down.scalar_type() ? input : input.to(down.scalar_type());
-  if (training && dropout > 0) x = drop(x, dropout, generator);
-  auto change = is_convolution() ? torch::conv2d(torch::conv2d(x, down, {}, stride, padding), up)
-                                 : torch::linear(torch::linear(x, down), up);
-  const double factor = strength();
-  if (factor != 1) change = change * factor;
-  return (output + change).to(output.scalar_type());
+/// A bias in the shape that adds to an output of a linear layer or a convolution.
+torch::Tensor spread(const torch::Tensor& bias, const torch::Tensor& output) {
+  return output.dim() == 4 ? bias.view({1, -1, 1, 1}) : bias;
 }
 
-torch::Tensor LoraAdapter::delta() const {
-  torch::NoGradGuard no_grad;
-  const auto a = down.to(torch::kFloat), b = up.to(torch::kFloat);
-  auto product = torch::mm(b.flatten(1), a.flatten(1)) * strength();
-  if (!is_convolution()) return product;
-  return product.view({b.size(0), a.size(1), a.size(2), a.size(3)});
+bool is_per_output(const torch::Tensor& magnitude, const torch::Tensor& weight) {
+  return magnitude.size(0) == weight.size(0) && magnitude.size(1) == 1;
+}
+
+}  // namespace
+
+torch::Tensor LoraAdapter::low_rank(const AdaptableLayer& layer, const torch::Tensor& x) const {
+  const auto up = values.get("up"), mid = values.get("mid");
+  torch::Tensor inner;
+  if (mid.defined()) {
+    // Tucker: the kernel is in the middle, the layer's stride and padding with it.
+    inner = layer.compute(torch::conv2d(x, values.get("down")), mid, {});
+  } else {
+    inner = layer.compute(x, values.get("down"), {});
+  }
+  return up.dim() == 4 ? torch::conv2d(inner, up) : torch::linear(inner, up);
+}
+
+torch::Tensor LoraAdapter::dora(const AdaptableLayer& layer, const torch::Tensor& x,
+                                const torch::Tensor& output) const {
+  const auto magnitude = values.get("magnitude");
+  const double inside = values.strength * (values.scales_inside ? scale : 1.0);
+  torch::Tensor lengths;
+  {
+    // As constants, section 4.3 of the paper: no gradient flows through them.
+    torch::NoGradGuard no_grad;
+    auto plain = values;
+    plain.strength = inside;
+    const auto base = layer.weight.to(magnitude.scalar_type());
+    lengths = weight_lengths(base + weight_product(plain, base.sizes()), magnitude);
+    lengths.clamp_min_(std::numeric_limits<float>::min());
+  }
+  const auto ratio = spread((magnitude / lengths).flatten(), output);
+  const bool dropped = training && dropout > 0;
+  auto own = output;
+  if (dropped) {
+    own = layer.compute(x, layer.weight, {});
+  } else if (layer.bias.defined()) {
+    own = output - spread(layer.bias, output);
+  }
+  auto product = low_rank(layer, x);
+  if (inside != 1) product = product * inside;
+  const auto difference = (ratio - 1) * own + ratio * product;
+  return values.scales_inside || scale == 1 ? difference : difference * scale;
+}
+
+torch::Tensor LoraAdapter::change(const AdaptableLayer& layer, const torch::Tensor& input,
+                                  const torch::Tensor& output) {
+  if (scale == 0) return {};
+  const auto dtype = values.factors.begin()->second.scalar_type();
+  auto x = input.scalar_type() == dtype ? input : input.to(dtype);
+  if (training && dropout > 0) x = drop(x, dropout, generator);
+  const auto bias = values.get("bias");
+  torch::Tensor sum;
+  const bool is_lora = values.kind == ChangeKind::kLora;
+  if (is_lora && !values.is_dora()) {
+    sum = low_rank(layer, x);
+    const double factor = scale * values.strength;
+    if (factor != 1) sum = sum * factor;
+  } else if (is_lora && is_per_output(values.get("magnitude"), layer.weight)) {
+    sum = dora(layer, x, output);
+  } else {
+    torch::Tensor dense;
+    if (values.is_dora()) {
+      dense = weight_change(values, layer.weight, scale).to(dtype);
+    } else {
+      dense = weight_product(values, layer.weight.sizes());
+      if (scale != 1) dense = dense * scale;
+    }
+    return layer.compute(x, dense, bias.defined() ? bias * scale : bias);
+  }
+  return bias.defined() ? sum + spread(bias * scale, sum) : sum;
 }
 
 }  // namespace lorikeet

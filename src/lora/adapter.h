@@ -1,32 +1,31 @@
-// The LoRA adapter: y + scale * alpha/rank * up(down(dropout(x))).
-// Source: Hu et al. 2021, https://arxiv.org/abs/2106.09685; numbers as PEFT's Linear and Conv2d layers.
+// A LoRA in one layer's slot: live, scaled by the user, trainable.
+// Source: Hu et al. 2021, https://arxiv.org/abs/2106.09685; numbers as PEFT's Linear and Conv2d layers, and as its
+// DoRA.
 #pragma once
 
 #include <memory>
 
+#include "lora/layer_change.h"
 #include "models/adaptable.h"
 
 namespace lorikeet {
 
-/// A pair of low-rank factors in one layer's slot.
 struct LoraAdapter : LayerAdapter {
-  /// For a linear layer down is [rank, in] and up [out, rank]; for a convolution down is [rank, in, k, k] and up
-  /// [out, rank, 1, 1]. Trainable when they require grad.
-  torch::Tensor down, up;
-  double alpha = 0;    // the pair's strength is alpha / rank
-  double scale = 1;    // the user's, on top; at 0 the layer's output is bit for bit its own
-  double dropout = 0;  // probability; only with `training`
+  /// Trainable when its factors require grad. A convolution's factors have four dimensions, a linear layer's two.
+  LayerChange values;
+  double scale = 1;    // the user's; at 0 the layer's output is bit for bit its own
+  double dropout = 0;  // probability, of the input; only with `training`
   bool training = false;
-  torch::Generator generator;       // of the dropout masks
-  int64_t stride = 1, padding = 0;  // the convolution's
+  torch::Generator generator;  // of the dropout masks
+  /// PiSSA only, while it trains: the factors whose product is missing from the layer's weight (lora/pissa.h). `scale`
+  /// stays 1 then.
+  std::map<std::string, torch::Tensor> taken_out;
 
-  int64_t rank() const { return down.size(0); }
-  double strength() const { return scale * alpha / static_cast<double>(rank()); }
-  bool is_convolution() const { return down.dim() == 4; }
+  torch::Tensor change(const AdaptableLayer& layer, const torch::Tensor& input, const torch::Tensor& output) override;
 
-  torch::Tensor apply(const torch::Tensor& input, const torch::Tensor& output) override;
-  /// What it adds to the layer's weight, in float32: [out, in] or [out, in, k, k].
-  torch::Tensor delta() const;
+ private:
+  torch::Tensor low_rank(const AdaptableLayer& layer, const torch::Tensor& x) const;
+  torch::Tensor dora(const AdaptableLayer& layer, const torch::Tensor& x, const torch::Tensor& output) const;
 };
 
 }  // namespace lorikeet

@@ -3,40 +3,53 @@
 namespace lorikeet {
 namespace {
 
-void set_slot(torch::nn::Module& module, const torch::Tensor& weight, const std::shared_ptr<LoraAdapter>& adapter) {
-  if (auto* linear = module.as<AdaptableLinear>()) {
-    if (weight.defined()) linear->weight.set_data(weight);
-    linear->adapter = adapter;
-  } else if (auto* conv = module.as<AdaptableConv2d>()) {
-    if (weight.defined()) conv->weight.set_data(weight);
-    conv->adapter = adapter;
+/// The sum in float32, in the base's own dtype; undefined when nothing changes it.
+struct Sum {
+  torch::Tensor base, total;
+
+  void add(const torch::Tensor& change) {
+    if (!total.defined()) total = base.to(torch::kFloat);
+    total = total + change.to(torch::kFloat);
   }
-}
+  torch::Tensor result() const { return total.to(base.scalar_type()); }
+};
 
 }  // namespace
 
-FusedWeights fuse_lora(torch::nn::Module& model, const LoraLayers& layers) {
+FusedLayers fuse_lora(torch::nn::Module& model) {
   torch::NoGradGuard no_grad;
-  FusedWeights originals;
-  const auto modules = model.named_modules(std::string(), /*include_self=*/false);
-  for (const auto& [path, adapter] : layers) {
-    torch::nn::Module& module = *modules[path];
-    torch::Tensor fused;
-    if (adapter->strength() != 0) {
-      const auto weight = module.named_parameters(/*recurse=*/false)["weight"];
-      originals.emplace(path, weight.detach());
-      fused = (weight.to(torch::kFloat) + adapter->delta()).to(weight.scalar_type());
+  FusedLayers originals;
+  const AdaptableLayers adaptable(model);
+  for (const auto& [path, layer] : adaptable.all()) {
+    if (layer->adapters.empty()) continue;
+    Sum weight{layer->weight.detach(), {}}, bias{layer->bias.defined() ? layer->bias.detach() : torch::Tensor(), {}};
+    for (const auto& adapter : layer->adapters) {
+      const auto& lora = dynamic_cast<const LoraAdapter&>(*adapter);
+      if (lora.scale == 0) continue;
+      weight.add(weight_change(lora.values, weight.base, lora.scale));
+      if (lora.values.has("bias")) bias.add(lora.values.get("bias") * lora.scale);
     }
-    set_slot(module, fused, nullptr);
+    auto& original = originals[path];
+    original.adapters.swap(layer->adapters);
+    if (weight.total.defined()) {
+      original.weight = weight.base;
+      layer->weight.set_data(weight.result());
+    }
+    if (bias.total.defined()) {
+      original.bias = bias.base;
+      layer->bias.set_data(bias.result());
+    }
   }
   return originals;
 }
 
-void unfuse_lora(torch::nn::Module& model, const LoraLayers& layers, const FusedWeights& originals) {
-  const auto modules = model.named_modules(std::string(), /*include_self=*/false);
-  for (const auto& [path, adapter] : layers) {
-    const auto original = originals.find(path);
-    set_slot(*modules[path], original == originals.end() ? torch::Tensor() : original->second, adapter);
+void unfuse_lora(torch::nn::Module& model, const FusedLayers& originals) {
+  const AdaptableLayers layers(model);
+  for (const auto& [path, original] : originals) {
+    auto& layer = *layers.find(path);
+    if (original.weight.defined()) layer.weight.set_data(original.weight);
+    if (original.bias.defined()) layer.bias.set_data(original.bias);
+    layer.adapters = original.adapters;
   }
 }
 

@@ -3,18 +3,23 @@
 
 #include <map>
 
-#include "lora/inject.h"
+#include "lora/attach.h"
 
 namespace lorikeet {
 
-/// The weights that fuse_lora replaced, by layer path.
-using FusedWeights = std::map<std::string, torch::Tensor>;
+/// What fuse_lora replaced in a layer; tensors that were not are undefined.
+struct FusedLayer {
+  torch::Tensor weight, bias;
+  std::vector<std::shared_ptr<LayerAdapter>> adapters;
+};
+/// By layer path.
+using FusedLayers = std::map<std::string, FusedLayer>;
 
-/// weight += adapter's delta (computed in float32) for every layer with an adapter that is not at scale 0; the slots
-/// are emptied. Returns the original weights: unfuse_lora puts them back bit for bit.
-FusedWeights fuse_lora(torch::nn::Module& model, const LoraLayers& layers);
+/// Adds what the adapters of every layer change, each at its scale, to weight and bias (computed in float32), and
+/// empties the slots. An adapter at scale 0 changes no bit.
+FusedLayers fuse_lora(torch::nn::Module& model);
 
-/// Undoes fuse_lora; adapters go back into their slots.
-void unfuse_lora(torch::nn::Module& model, const LoraLayers& layers, const FusedWeights& originals);
+/// Undoes fuse_lora bit for bit; adapters go back into their slots.
+void unfuse_lora(torch::nn::Module& model, const FusedLayers& originals);
 
 }  // namespace lorikeet

@@ -1,43 +1,57 @@
-// LoRA files: Diffusers' final format (written), and PEFT's (read too).
-//   Diffusers:  unet.PATH.lora.down.weight / .lora.up.weight
-//               text_encoder.PATH.lora_linear_layer.down.weight / .up.weight
-//   PEFT:       unet.PATH.lora_A.weight / .lora_B.weight, the same for text_encoder.
-// PATH is the layer's dotted path in the model; the text encoder's starts with text_model. in files, and is read
-// without it too (transformers 5 writes it so).
+// LoRA files of every dialect, read into one form.
 #pragma once
 
 #include <filesystem>
+#include <map>
 #include <string>
 #include <vector>
 
-#include "lora/inject.h"
+#include "lora/layer_change.h"
 
 namespace lorikeet {
 
 inline constexpr const char* kLoraFileName = "pytorch_lora_weights.safetensors";
 
-/// One layer's factors as a file has them.
-struct LoraPair {
-  std::string path;  // of the layer in its model; the text encoder's always with text_model.
-  torch::Tensor down, up;
-  double alpha = 0;  // the rank, unless the file's metadata says otherwise
+enum class LoraDialect { kDiffusers, kPeft, kOldDiffusers, kKohya, kCloneofsimo, kTextualInversion };
+/// "diffusers", "peft", "old diffusers", "kohya", "cloneofsimo", "textual inversion".
+const char* dialect_name(LoraDialect dialect);
+
+/// A word of textual inversion: several vectors stand for one word.
+struct LearnedWord {
+  std::string word;       // "<s1>"
+  torch::Tensor vectors;  // float32 [n, width of the text encoder]
 };
 
-/// A LoRA file's contents, by the model they belong to.
+/// A key whose tensor is not used, and why.
+struct UnusedKey {
+  std::string key, reason;
+};
+
+/// A LoRA file's contents, by the model they belong to; layers in the order of their paths.
 struct LoraFile {
-  std::vector<LoraPair> unet, text_encoder;
+  LoraDialect dialect = LoraDialect::kDiffusers;
+  std::vector<LayerChange> unet, text_encoder;  // the text encoder's paths begin with text_model.
+  std::vector<LayerChange> text_encoder_2;      // SDXL's
+  bool is_sdxl = false;                         // names or shapes that only SDXL has
+  std::vector<LearnedWord> words;
+  std::vector<UnusedKey> unused;
+  std::map<std::string, std::string> metadata;  // as in the file
 };
 
-/// Reads `path`, or PATH/pytorch_lora_weights.safetensors when it is a folder. Throws FileError when there is none, and
-/// FormatError naming the key when one belongs to neither format, lacks its other half, or is not two- or
-/// four-dimensional, and when the metadata says something that changes the numbers in a way not known here (DoRA).
-LoraFile read_lora_file(const std::filesystem::path& path);
+/// The order in which cloneofsimo's order-only files list a model's transformer blocks: paths such as
+/// down_blocks.0.attentions.0.transformer_blocks.0, down blocks first, then up, then mid; and the text encoder's layers.
+struct BlockOrder {
+  std::vector<std::string> transformer_blocks;
+  int64_t text_layers = 12;
+};
+/// Stable Diffusion 1.x and 2.x: 16 blocks.
+BlockOrder stable_diffusion_blocks();
 
-/// Writes Diffusers' final format, in float32, atomically. A strength alpha/rank other than 1 is multiplied into `up`,
-/// since the format has no place for it: every reader then gets the same picture.
-void write_lora_file(const std::filesystem::path& path, const LoraLayers& unet, const LoraLayers& text_encoder);
-
-/// Puts the pairs into a model's slots; throws FormatError for a pair that fits no layer.
-LoraLayers attach_lora_pairs(torch::nn::Module& model, const std::vector<LoraPair>& pairs);
+/// Reads `path`, or PATH/pytorch_lora_weights.safetensors (else .bin) when it is a folder. A .pt, .bin or .ckpt is read
+/// as data only (io/torch_file.h); beside cloneofsimo's NAME.pt, NAME.text_encoder.pt and NAME.ti.pt are read too.
+/// `order` matters for cloneofsimo's files only.
+/// Throws FileError when there is none; FormatError naming the key when a layer lacks a factor, is there twice, has
+/// shapes that go with no rule, or holds numbers that are not finite, or when nothing in the file is known.
+LoraFile read_lora_file(const std::filesystem::path& path, const BlockOrder& order = stable_diffusion_blocks());
 
 }  // namespace lorikeet

@@ -1,23 +1,23 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <filesystem>
 
 #include "core/errors.h"
+#include "core/text.h"
 #include "engine/random.h"
-#include "io/safetensors.h"
 #include "lora/fuse.h"
-#include "lora/lora_file.h"
-#include "models/adaptable.h"
+#include "lora/inject.h"
+#include "models/layers.h"
 
 namespace lorikeet {
 namespace {
 
-/// Two named layers, as a model has them.
+/// Named layers, as a model has them.
 struct TwoLayers : torch::nn::Module {
   TwoLayers() {
     to_q = register_module("to_q", std::make_shared<AdaptableLinear>(6, 4));
     conv = register_module("conv", std::make_shared<AdaptableConv2d>(3, 5, 3, 2, 1));
+    norm = register_module("norm", std::make_shared<LayerNorm>(6, 1e-5));
     auto generator = make_generator(1);
     torch::NoGradGuard no_grad;
     for (auto& parameter : parameters()) parameter.normal_(0, 1, generator);
@@ -25,6 +25,7 @@ struct TwoLayers : torch::nn::Module {
   }
   std::shared_ptr<AdaptableLinear> to_q;
   std::shared_ptr<AdaptableConv2d> conv;
+  std::shared_ptr<LayerNorm> norm;
 };
 
 LoraLayers inject(torch::nn::Module& model, std::vector<std::string> targets, double dropout = 0) {
@@ -35,14 +36,9 @@ LoraLayers inject(torch::nn::Module& model, std::vector<std::string> targets, do
   config.targets = std::move(targets);
   auto layers = inject_lora(model, config, generator, generator);
   torch::NoGradGuard no_grad;
-  for (auto& [path, adapter] : layers) adapter->up.normal_(0, 1, generator);  // as if it had learned something
+  for (auto& [path, adapter] : layers)
+    adapter->values.factors["up"].normal_(0, 1, generator);  // as if it had learned something
   return layers;
-}
-
-std::filesystem::path temporary(const std::string& name) {
-  const auto folder = std::filesystem::temp_directory_path() / ("lorikeet-lora-test-" + std::to_string(::getpid()));
-  std::filesystem::create_directories(folder);
-  return folder / name;
 }
 
 TEST(Inject, AnswersToNameEndsAndPatterns) {
@@ -79,7 +75,7 @@ TEST(Inject, RankPatternGivesTheFirstRankThatMeansTheLayer) {
   const auto ranks = [&](std::vector<std::pair<std::string, int64_t>> pattern) {
     config.rank_pattern = std::move(pattern);
     const auto layers = inject_config(model, config);
-    return std::pair{layers.at(0).second->rank(), layers.at(1).second->rank()};  // to_q, conv
+    return std::pair{change_rank(layers.at(0).second->values), change_rank(layers.at(1).second->values)};  // to_q, conv
   };
   EXPECT_EQ(ranks({}), (std::pair<int64_t, int64_t>{3, 3}));
   EXPECT_EQ(ranks({{"conv", 7}}), (std::pair<int64_t, int64_t>{3, 7}));
@@ -94,11 +90,11 @@ TEST(Inject, AlphaIsTheRankUnlessGiven) {
   config.rank = 4;
   config.rank_pattern = {{"conv", 8}};
   config.targets = {"*"};
-  for (const auto& [path, adapter] : inject_config(model, config)) EXPECT_EQ(adapter->strength(), 1) << path;
+  for (const auto& [path, adapter] : inject_config(model, config)) EXPECT_EQ(adapter->values.strength, 1) << path;
   config.alpha = 2;
   const auto layers = inject_config(model, config);
-  EXPECT_EQ(layers[0].second->strength(), 0.5);
-  EXPECT_EQ(layers[1].second->strength(), 0.25);
+  EXPECT_EQ(layers[0].second->values.strength, 0.5);
+  EXPECT_EQ(layers[1].second->values.strength, 0.25);
 }
 
 TEST(Inject, RankStabilizedStrengthIsAlphaOverTheRoot) {
@@ -109,22 +105,11 @@ TEST(Inject, RankStabilizedStrengthIsAlphaOverTheRoot) {
   config.targets = {"*"};
   config.rank_stabilized = true;
   auto layers = inject_config(model, config);
-  EXPECT_DOUBLE_EQ(layers[0].second->strength(), 3) << "without an alpha: 9 / sqrt(9)";
+  EXPECT_DOUBLE_EQ(layers[0].second->values.strength, 3) << "without an alpha: 9 / sqrt(9)";
   config.alpha = 6;
   layers = inject_config(model, config);
-  EXPECT_DOUBLE_EQ(layers[0].second->strength(), 2);
-  EXPECT_DOUBLE_EQ(layers[1].second->strength(), 6 / std::sqrt(2.0));
-  // Written and read back, it is as strong.
-  torch::NoGradGuard no_grad;
-  auto generator = make_generator(3);
-  for (auto& [path, adapter] : layers) adapter->up.normal_(0, 1, generator);
-  const auto path = temporary("stabilized.safetensors");
-  write_lora_file(path, layers, {});
-  TwoLayers other;
-  attach_lora_pairs(other, read_lora_file(path).unet);
-  const auto x = torch::randn({2, 6}), picture = torch::randn({1, 3, 8, 8});
-  EXPECT_TRUE(torch::allclose(other.to_q->forward(x), model.to_q->forward(x), 1e-5, 1e-5));
-  EXPECT_TRUE(torch::allclose(other.conv->forward(picture), model.conv->forward(picture), 1e-5, 1e-5));
+  EXPECT_DOUBLE_EQ(layers[0].second->values.strength, 2);
+  EXPECT_DOUBLE_EQ(layers[1].second->values.strength, 6 / std::sqrt(2.0));
 }
 
 TEST(Inject, RefusesRanksThatNoPatternCanGive) {
@@ -175,6 +160,137 @@ TEST(Adapter, DropoutWorksInTrainingOnly) {
   EXPECT_FALSE(torch::equal(model.to_q->forward(x), model.to_q->forward(x)));
 }
 
+/// A change of every kind for a layer: the linear one [4, 6], the convolution [5, 3, 3, 3].
+std::vector<LayerChange> changes_of_every_kind() {
+  auto generator = make_generator(7);
+  const auto draw = [&](std::vector<int64_t> shape) { return torch::randn(shape, generator); };
+  using Factors = std::map<std::string, torch::Tensor>;
+  std::vector<LayerChange> all;
+  const auto add = [&](const char* path, ChangeKind kind, Factors factors, double strength, bool inside = false) {
+    all.push_back({path, kind, std::move(factors), strength, inside});
+  };
+  const auto lora = [&] { return Factors{{"down", draw({2, 6})}, {"up", draw({4, 2})}}; };
+  const auto conv = [&] { return Factors{{"down", draw({2, 3, 3, 3})}, {"up", draw({5, 2, 1, 1})}}; };
+  const auto with = [&](Factors factors, const char* role, std::vector<int64_t> shape) {
+    factors[role] = draw(std::move(shape)).abs() + 0.5;
+    return factors;
+  };
+  add("to_q", ChangeKind::kLora, lora(), 0.5);
+  add("to_q", ChangeKind::kLora, with(lora(), "bias", {4}), 2);
+  add("conv", ChangeKind::kLora, with(conv(), "bias", {5}), 2);
+  add("conv", ChangeKind::kLora,
+      {{"down", draw({2, 3, 1, 1})}, {"mid", draw({2, 2, 3, 3})}, {"up", draw({5, 2, 1, 1})}}, 1);
+  add("to_q", ChangeKind::kLoha,
+      {{"w1_a", draw({4, 2})}, {"w1_b", draw({2, 6})}, {"w2_a", draw({4, 2})}, {"w2_b", draw({2, 6})}}, 0.5);
+  add("conv", ChangeKind::kLoha,
+      {{"w1_a", draw({2, 5})},
+       {"w1_b", draw({2, 3})},
+       {"t1", draw({2, 2, 3, 3})},
+       {"w2_a", draw({2, 5})},
+       {"w2_b", draw({2, 3})},
+       {"t2", draw({2, 2, 3, 3})}},
+      0.5);
+  add("to_q", ChangeKind::kLokr, {{"w1", draw({2, 3})}, {"w2_a", draw({2, 1})}, {"w2_b", draw({1, 2})}}, 3);
+  add("conv", ChangeKind::kLokr, {{"w1_a", draw({5, 2})}, {"w1_b", draw({2, 1})}, {"w2", draw({1, 3, 3, 3})}}, 1);
+  add("to_q", ChangeKind::kFull, {{"diff", draw({4, 6})}}, 1);
+  add("norm", ChangeKind::kFull, {{"diff", draw({6})}, {"bias", draw({6})}}, 1);
+  for (const bool inside : {false, true}) {
+    add("to_q", ChangeKind::kLora, with(lora(), "magnitude", {4, 1}), 0.5, inside);
+    add("to_q", ChangeKind::kLora, with(lora(), "magnitude", {1, 6}), 0.5, inside);
+    add("conv", ChangeKind::kLora, with(conv(), "magnitude", {5, 1, 1, 1}), 2, inside);
+    add("conv", ChangeKind::kLora, with(conv(), "magnitude", {1, 3, 1, 1}), 2, inside);
+  }
+  return all;
+}
+
+TEST(Adapter, EveryKindIsLiveWhatItIsFusedAndNothingAtScaleZero) {
+  for (const auto& change : changes_of_every_kind()) {
+    TwoLayers model;
+    const AdaptableLayers layers(model);
+    auto& layer = *layers.find(change.path);
+    const auto x = layer.weight.dim() == 4 ? torch::randn({2, 3, 8, 8}) : torch::randn({3, 6});
+    const auto base = layer.forward(x);
+    const auto weight = layer.weight.clone(), bias = layer.bias.clone();
+    std::vector<UnmatchedChange> unmatched;
+    const auto attached = attach_lora(model, {change}, torch::kFloat, unmatched);
+    const std::string what =
+        lorikeet::str(kind_name(change.kind), " of ", change.path, " with ", change.factors.size(), " factors");
+    ASSERT_TRUE(unmatched.empty()) << what << ": " << unmatched.front().reason;
+    for (const double scale : {0.3, 1.0}) {
+      set_lora_scale(attached, scale);
+      const auto live = layer.forward(x);
+      EXPECT_FALSE(torch::allclose(live, base)) << what;
+      const auto originals = fuse_lora(model);
+      EXPECT_TRUE(torch::allclose(layer.forward(x), live, 1e-5, 1e-5)) << what << " at " << scale;
+      unfuse_lora(model, originals);
+      EXPECT_TRUE(torch::equal(layer.weight, weight) && torch::equal(layer.bias, bias)) << what;
+      EXPECT_TRUE(torch::equal(layer.forward(x), live)) << what;
+    }
+    set_lora_scale(attached, 0);
+    EXPECT_TRUE(torch::equal(layer.forward(x), base)) << what;
+    fuse_lora(model);
+    EXPECT_TRUE(torch::equal(layer.weight, weight)) << what;
+  }
+}
+
+TEST(Attach, TellsWhatFindsNoPlace) {
+  TwoLayers model;
+  const auto down = torch::ones({2, 6}), up = torch::ones({4, 2});
+  const auto reason = [&](const char* path, std::map<std::string, torch::Tensor> factors,
+                          ChangeKind kind = ChangeKind::kLora) {
+    std::vector<UnmatchedChange> unmatched;
+    EXPECT_TRUE(attach_lora(model, {{path, kind, std::move(factors)}}, torch::kFloat, unmatched).empty());
+    return unmatched.size() == 1 ? unmatched[0].reason : "";
+  };
+  EXPECT_NE(reason("to_z", {{"down", down}, {"up", up}}).find("no such layer"), std::string::npos);
+  for (const auto& wrong :
+       std::vector<std::map<std::string, torch::Tensor>>{{{"down", torch::zeros({2, 7})}, {"up", up}},
+                                                         {{"down", down}, {"up", torch::zeros({5, 2})}},
+                                                         {{"down", down}, {"up", torch::zeros({4, 3})}},
+                                                         {{"down", torch::zeros({0, 6})}, {"up", torch::zeros({4, 0})}},
+                                                         {{"down", down}},
+                                                         {}}) {
+    EXPECT_NE(reason("to_q", wrong).find("to_q"), std::string::npos);
+  }
+  EXPECT_NE(reason("to_q", {{"down", down}, {"up", up}, {"magnitude", torch::ones({5, 1})}}).find("lengths"),
+            std::string::npos);
+  EXPECT_NE(reason("to_q", {{"down", down}, {"up", up}, {"bias", torch::ones({5})}}).find("bias"), std::string::npos);
+  EXPECT_NE(reason("to_q", {{"w1", torch::ones({3, 3})}, {"w2", torch::ones({2, 2})}}, ChangeKind::kLokr).find("lokr"),
+            std::string::npos);
+}
+
+TEST(Attach, TakesLinearFactorsForOneByOneConvolutionsAndTheOtherWayRound) {
+  TwoLayers model;
+  std::vector<UnmatchedChange> unmatched;
+  const auto down = torch::ones({2, 6, 1, 1}), up = torch::ones({4, 2, 1, 1}), lengths = torch::ones({4, 1, 1, 1});
+  const auto layers =
+      attach_lora(model, {{"to_q", ChangeKind::kLora, {{"down", down}, {"up", up}, {"magnitude", lengths}}}},
+                  torch::kFloat, unmatched);
+  ASSERT_EQ(layers.size(), 1u);
+  EXPECT_EQ(layers[0].second->values.get("down").dim(), 2);
+  EXPECT_EQ(layers[0].second->values.get("magnitude").dim(), 2);
+}
+
+TEST(Attach, SeveralAddUpAndComeOutOneByOne) {
+  TwoLayers model;
+  const auto x = torch::randn({2, 6});
+  const auto base = model.to_q->forward(x);
+  const auto changes = changes_of_every_kind();
+  std::vector<UnmatchedChange> unmatched;
+  const auto first = attach_lora(model, {changes[0]}, torch::kFloat, unmatched);
+  const auto with_first = model.to_q->forward(x);
+  const auto second = attach_lora(model, {changes[4]}, torch::kFloat, unmatched);
+  const auto with_both = model.to_q->forward(x);
+  set_lora_scale(first, 0);
+  const auto with_second = model.to_q->forward(x);
+  set_lora_scale(first, 1);
+  EXPECT_TRUE(torch::allclose(with_both - base, (with_first - base) + (with_second - base), 1e-5, 1e-5));
+  detach_lora(model, second);
+  EXPECT_TRUE(torch::equal(model.to_q->forward(x), with_first));
+  detach_lora(model, first);
+  EXPECT_TRUE(torch::equal(model.to_q->forward(x), base));
+}
+
 TEST(Fuse, EqualsTheLiveAdapterAndUnfuseRestoresEveryBit) {
   TwoLayers model;
   const auto x = torch::randn({2, 6}), picture = torch::randn({2, 3, 8, 8});
@@ -182,110 +298,12 @@ TEST(Fuse, EqualsTheLiveAdapterAndUnfuseRestoresEveryBit) {
   set_lora_scale(layers, 0.7);
   const auto weight = model.conv->weight.clone();
   const auto linear = model.to_q->forward(x), conv = model.conv->forward(picture);
-  const auto originals = fuse_lora(model, layers);
+  const auto originals = fuse_lora(model);
   EXPECT_TRUE(torch::allclose(model.to_q->forward(x), linear, 1e-5, 1e-5));
   EXPECT_TRUE(torch::allclose(model.conv->forward(picture), conv, 1e-5, 1e-5));
-  unfuse_lora(model, layers, originals);
+  unfuse_lora(model, originals);
   EXPECT_TRUE(torch::equal(model.conv->weight, weight));
   EXPECT_TRUE(torch::equal(model.conv->forward(picture), conv));
-}
-
-TEST(LoraFile, ReadsBackWhatItWrites) {
-  TwoLayers model;
-  const auto layers = inject(model, {"*"});
-  const auto path = temporary("round.safetensors");
-  write_lora_file(path, layers, {});
-  const auto file = read_lora_file(path);
-  ASSERT_EQ(file.unet.size(), 2u);
-  EXPECT_TRUE(file.text_encoder.empty());
-  TwoLayers other;
-  attach_lora_pairs(other, file.unet);
-  const auto x = torch::randn({2, 6});
-  EXPECT_TRUE(torch::equal(other.to_q->forward(x), model.to_q->forward(x)));
-}
-
-TEST(LoraFile, MultipliesAnotherStrengthIn) {
-  TwoLayers model;
-  const auto layers = inject(model, {"to_q"});
-  layers[0].second->alpha = 6;  // rank 2: strength 3
-  const auto path = temporary("alpha.safetensors");
-  write_lora_file(path, layers, {});
-  TwoLayers other;
-  attach_lora_pairs(other, read_lora_file(path).unet);
-  const auto x = torch::randn({2, 6});
-  EXPECT_TRUE(torch::allclose(other.to_q->forward(x), model.to_q->forward(x), 1e-6, 1e-6));
-}
-
-TEST(LoraFile, ReadsPeftKeysAndItsMetadata) {
-  const auto path = temporary("peft.safetensors");
-  write_safetensors(path,
-                    {{"unet.to_q.lora_A.weight", torch::ones({2, 6})},
-                     {"unet.to_q.lora_B.weight", torch::ones({4, 2})},
-                     {"text_encoder.encoder.layers.0.q_proj.lora_A.weight", torch::ones({2, 6})},
-                     {"text_encoder.encoder.layers.0.q_proj.lora_B.weight", torch::ones({4, 2})}},
-                    {{"lora_adapter_metadata", R"({"unet.r": 2, "unet.lora_alpha": 8})"}});
-  const auto file = read_lora_file(path);
-  ASSERT_EQ(file.unet.size(), 1u);
-  EXPECT_EQ(file.unet[0].alpha, 8);
-  ASSERT_EQ(file.text_encoder.size(), 1u);
-  EXPECT_EQ(file.text_encoder[0].path, "text_model.encoder.layers.0.q_proj");
-  EXPECT_EQ(file.text_encoder[0].alpha, 2);
-}
-
-void expect_refused(const NamedTensors& tensors, const std::string& said, const std::string& metadata = "") {
-  const auto path = temporary("bad.safetensors");
-  std::map<std::string, std::string> entries;
-  if (!metadata.empty()) entries["lora_adapter_metadata"] = metadata;
-  write_safetensors(path, tensors, entries);
-  TwoLayers model;
-  try {
-    attach_lora_pairs(model, read_lora_file(path).unet);
-    ADD_FAILURE() << "expected a FormatError that says " << said;
-  } catch (const FormatError& error) {
-    EXPECT_NE(std::string(error.what()).find(said), std::string::npos) << error.what();
-  }
-}
-
-TEST(LoraFile, RefusesWhatItCannotUse) {
-  const auto down = torch::ones({2, 6}), up = torch::ones({4, 2});
-  const std::string q = "unet.to_q.lora";
-  expect_refused({{"lora_unet_to_q.lora_down.weight", down}}, "lora_unet_to_q.lora_down.weight");
-  expect_refused({{q + ".down.weight", down}}, "only its down half");
-  expect_refused({{q + ".down.weight", down}, {q + ".up.weight", torch::ones({4, 3})}}, "do not fit");
-  expect_refused({{q + ".down.weight", torch::ones({6})}, {q + ".up.weight", up}}, "2 or 4 dimensions");
-  expect_refused({{"unet.to_z.lora.down.weight", down}, {"unet.to_z.lora.up.weight", up}}, "to_z");
-  expect_refused({{"unet.to_q.lora_A.weight", down}, {"unet.to_q.lora_B.weight", up}}, "use_dora",
-                 R"({"unet.use_dora": true})");
-  expect_refused({{q + ".down.weight", down}, {q + ".up.weight", up}, {"unet.to_q.lora_A.weight", down}},
-                 "two spellings");
-  expect_refused({{"unet.lora.down.weight", down}, {"unet.lora.up.weight", up}}, "neither Diffusers");
-}
-
-TEST(LoraFile, RefusesFactorsOfNoUse) {
-  const auto refused = [](const torch::Tensor& down, const torch::Tensor& up, const std::string& said) {
-    expect_refused({{"unet.to_q.lora.down.weight", down}, {"unet.to_q.lora.up.weight", up}}, said);
-  };
-  const auto down = torch::ones({2, 6}), up = torch::ones({4, 2});
-  refused(torch::zeros({0, 6}), torch::zeros({4, 0}), "do not fit");
-  refused(torch::zeros({2, 0, 1, 1}), torch::zeros({0, 2, 1, 1}), "do not fit");
-  refused(torch::zeros({2, 7}), up, "do not fit");
-  refused(down, torch::zeros({5, 2}), "do not fit");
-  refused(torch::ones({2, 6, 1, 1, 1}), torch::ones({4, 2, 1, 1, 1}), "2 or 4 dimensions");
-  refused(torch::ones({}), torch::ones({}), "2 or 4 dimensions");
-  refused(down.to(torch::kLong), up.to(torch::kLong), "floating-point");
-  refused(down.to(torch::kBool), up.to(torch::kBool), "floating-point");
-  refused(down * std::nan(""), up, "not finite");
-  refused(down, up / 0.0, "not finite");
-}
-
-TEST(LoraFile, RefusesAnAlphaThatIsNoNumber) {
-  const NamedTensors tensors = {{"unet.to_q.lora.down.weight", torch::ones({2, 6})},
-                                {"unet.to_q.lora.up.weight", torch::ones({4, 2})}};
-  expect_refused(tensors, "\"8\"", R"({"unet.lora_alpha": "8"})");
-  expect_refused(tensors, "[]", R"({"unet.alpha_pattern": {"to_q": []}})");
-  expect_refused(tensors, "no JSON object", R"({"unet.lora_alpha": 1e999})");
-  expect_refused(tensors, "no JSON object", "{");
-  EXPECT_THROW(read_lora_file(temporary("nothing-here.safetensors")), FileError);
 }
 
 }  // namespace

@@ -81,6 +81,9 @@ class CLIPTextModel : public torch::nn::Module {
   void enable_gradient_checkpointing();
 
   const CLIPTextConfig& config() const { return config_; }
+  /// One row a token; more rows may be put behind the vocabulary's (textual inversion).
+  Embedding& token_embeddings() { return *token_embedding; }
+  int64_t token_count() const { return token_embedding->weight.size(0); }
 
  private:
   CLIPTextConfig config_;

@@ -1,6 +1,7 @@
 #include "models/clip_tokenizer.h"
 
 #include <algorithm>
+#include <map>
 #include <unordered_map>
 
 #include "core/errors.h"
@@ -34,26 +35,29 @@ std::string bytes_of_token(const std::string& token) {
 }  // namespace
 
 struct CLIPTokenizer::Vocabulary {
-  explicit Vocabulary(const TokenizerFiles& files)
-      : encoder(files.vocabulary, files.merges, files.unknown, files.origin),
+  explicit Vocabulary(TokenizerFiles read)
+      : files(std::move(read)),
+        encoder(files.vocabulary, files.merges, files.unknown, files.origin),
         added(files.added, files.vocabulary),
         model_max_length(files.model_max_length) {
     for (const auto& [content, id] : files.vocabulary) contents[id] = content;
     for (const auto& [id, content] : added.contents()) contents[id] = content;
     for (const auto& [id, content] : contents) size = std::max<int64_t>(size, int64_t{id} + 1);
-    start = id_of(files, files.start);
-    end = id_of(files, files.end);
-    pad = id_of(files, files.pad);
+    start = id_of(files.start);
+    end = id_of(files.end);
+    pad = id_of(files.pad);
   }
 
-  int64_t id_of(const TokenizerFiles& files, const std::string& token) const {
+  int64_t id_of(const std::string& token) const {
     if (const auto found = added.ids().find(token); found != added.ids().end()) return found->second;
     throw FormatError(str(files.origin, ": no id for the token '", token, "'"));
   }
 
+  TokenizerFiles files;
   BytePairEncoder encoder;
   AddedTokens added;
   std::unordered_map<uint32_t, std::string> contents;
+  std::map<int64_t, std::vector<int64_t>> followers;  // what comes by itself behind a word of several vectors
   int64_t model_max_length, start = 0, end = 0, pad = 0, size = 0;
 };
 
@@ -61,6 +65,36 @@ CLIPTokenizer::CLIPTokenizer(std::shared_ptr<const Vocabulary> vocabulary) : voc
 
 CLIPTokenizer CLIPTokenizer::from_folder(const std::filesystem::path& folder) {
   return CLIPTokenizer(std::make_shared<const Vocabulary>(read_tokenizer_files(folder)));
+}
+
+std::optional<int64_t> CLIPTokenizer::token_id(const std::string& token) const {
+  const auto& added = vocabulary_->added.ids();
+  if (const auto found = added.find(token); found != added.end()) return found->second;
+  const auto& known = vocabulary_->files.vocabulary;
+  if (const auto found = known.find(token); found != known.end()) return found->second;
+  return std::nullopt;
+}
+
+CLIPTokenizer CLIPTokenizer::with_words(const std::vector<NewWord>& words) const {
+  auto files = vocabulary_->files;
+  const auto add = [&](const std::string& token) {
+    if (token.empty() || token_id(token)) {
+      throw FormatError(str("the word '", token, "' is ", token.empty() ? "empty" : "a token of the model already"),
+                        "give the learned word another name");
+    }
+    files.added.push_back({.content = token});
+  };
+  for (const auto& word : words) {
+    add(word.text);
+    for (int64_t i = 1; i < word.vectors; ++i) add(str(word.text, "_", i));
+  }
+  auto extended = std::make_shared<Vocabulary>(std::move(files));
+  extended->followers = vocabulary_->followers;
+  for (const auto& word : words) {
+    auto& ids = extended->followers[extended->id_of(word.text)];
+    for (int64_t i = 1; i < word.vectors; ++i) ids.push_back(extended->id_of(str(word.text, "_", i)));
+  }
+  return CLIPTokenizer(std::move(extended));
 }
 
 int64_t CLIPTokenizer::model_max_length() const { return vocabulary_->model_max_length; }
@@ -75,6 +109,17 @@ std::vector<int64_t> CLIPTokenizer::encode(std::string_view text) const {
     for (const auto word : split_clip_words(normalized)) vocabulary_->encoder.encode(word, ids);
   };
   vocabulary_->added.split(as_utf8(text), encode_words, ids);
+  if (!vocabulary_->followers.empty()) {
+    std::vector<int64_t> whole;
+    for (const int64_t id : ids) {
+      whole.push_back(id);
+      const auto found = vocabulary_->followers.find(id);
+      if (found != vocabulary_->followers.end()) {
+        whole.insert(whole.end(), found->second.begin(), found->second.end());
+      }
+    }
+    ids.swap(whole);
+  }
   ids.push_back(vocabulary_->end);
   return ids;
 }

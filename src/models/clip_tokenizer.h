@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -24,6 +25,18 @@ class CLIPTokenizer {
   /// special_tokens_map.json and added_tokens.json. Throws FileError when they are missing, FormatError naming file,
   /// what is in it and what was expected.
   static CLIPTokenizer from_folder(const std::filesystem::path& folder);
+
+  /// A word that stands for `vectors` tokens in a row, which get the next free ids.
+  struct NewWord {
+    std::string text;
+    int64_t vectors = 1;
+  };
+  /// The same tokenizer with more words; each is one token in the text, WORD, followed by WORD_1, WORD_2 ... that come
+  /// by themselves. Throws FormatError for a word that is a token already, or empty. Source: textual inversion in
+  /// Diffusers.
+  CLIPTokenizer with_words(const std::vector<NewWord>& words) const;
+  /// The id of a token as it stands in the vocabulary, or nothing.
+  std::optional<int64_t> token_id(const std::string& token) const;
 
   /// How many tokens the text encoder reads, start and end included (77); what the files say.
   int64_t model_max_length() const;

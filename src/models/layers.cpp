@@ -10,15 +10,19 @@ GroupNorm::GroupNorm(int64_t groups, int64_t channels, double eps) : groups(grou
   bias = register_parameter("bias", torch::empty({channels}), false);
 }
 
-torch::Tensor GroupNorm::forward(const torch::Tensor& x) { return torch::group_norm(x, groups, weight, bias, eps); }
+torch::Tensor GroupNorm::compute(const torch::Tensor& x, const torch::Tensor& with_weight,
+                                 const torch::Tensor& with_bias) const {
+  return torch::group_norm(x, groups, with_weight, with_bias, eps);
+}
 
 LayerNorm::LayerNorm(int64_t width, double eps) : eps(eps) {
   weight = register_parameter("weight", torch::empty({width}), false);
   bias = register_parameter("bias", torch::empty({width}), false);
 }
 
-torch::Tensor LayerNorm::forward(const torch::Tensor& x) {
-  return torch::layer_norm(x, {weight.size(0)}, weight, bias, eps);
+torch::Tensor LayerNorm::compute(const torch::Tensor& x, const torch::Tensor& with_weight,
+                                 const torch::Tensor& with_bias) const {
+  return torch::layer_norm(x, {weight.size(0)}, with_weight, with_bias, eps);
 }
 
 Embedding::Embedding(int64_t count, int64_t width) {

@@ -1,4 +1,4 @@
-// The small layers that no adapter can sit on: norms, embeddings, activations.
+// The small layers: norms, embeddings, activations.
 #pragma once
 
 #include <torch/nn/module.h>
@@ -6,26 +6,26 @@
 
 #include <string>
 
+#include "models/adaptable.h"
+
 namespace lorikeet {
 
-/// torch.nn.GroupNorm. Keys: weight [channels], bias [channels].
-struct GroupNorm : torch::nn::Module {
+/// torch.nn.GroupNorm. Keys: weight [channels], bias [channels]. x: [B, channels, ...], the same shape out
+struct GroupNorm : AdaptableLayer {
   GroupNorm(int64_t groups, int64_t channels, double eps);
-  /// x: [B, channels, ...], the same shape out
-  torch::Tensor forward(const torch::Tensor& x);
+  torch::Tensor compute(const torch::Tensor& x, const torch::Tensor& with_weight,
+                        const torch::Tensor& with_bias) const override;
 
-  torch::Tensor weight, bias;
   int64_t groups;
   double eps;
 };
 
-/// torch.nn.LayerNorm over the last dimension. Keys: weight [width], bias [width].
-struct LayerNorm : torch::nn::Module {
+/// torch.nn.LayerNorm over the last dimension. Keys: weight [width], bias [width]. x: [..., width], the same shape out
+struct LayerNorm : AdaptableLayer {
   LayerNorm(int64_t width, double eps);
-  /// x: [..., width], the same shape out
-  torch::Tensor forward(const torch::Tensor& x);
+  torch::Tensor compute(const torch::Tensor& x, const torch::Tensor& with_weight,
+                        const torch::Tensor& with_bias) const override;
 
-  torch::Tensor weight, bias;
   double eps;
 };
 

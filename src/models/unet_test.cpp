@@ -12,7 +12,9 @@ namespace {
 // Scales the layer's output; stands in for what src/lora puts there.
 struct ScalingAdapter : LayerAdapter {
   torch::Tensor scale = torch::ones({1}).set_requires_grad(true);
-  torch::Tensor apply(const torch::Tensor&, const torch::Tensor& output) override { return output * scale; }
+  torch::Tensor change(const AdaptableLayer&, const torch::Tensor&, const torch::Tensor& output) override {
+    return output * scale - output;
+  }
 };
 
 template <class Model>
@@ -32,11 +34,10 @@ torch::Tensor run(UNet2DConditionModel& model) {
 std::map<std::string, std::shared_ptr<ScalingAdapter>> adapt(torch::nn::Module& model) {
   std::map<std::string, std::shared_ptr<ScalingAdapter>> adapters;
   for (const auto& module : model.named_modules()) {
-    auto* linear = module.value()->as<AdaptableLinear>();
-    auto* conv = module.value()->as<AdaptableConv2d>();
-    if (!linear && !conv) continue;
+    auto* layer = module.value()->as<AdaptableLayer>();
+    if (!layer || layer->weight.dim() < 2) continue;
     auto adapter = std::make_shared<ScalingAdapter>();
-    (linear ? linear->adapter : conv->adapter) = adapter;
+    layer->adapters = {adapter};
     adapters[module.key()] = adapter;
   }
   return adapters;

@@ -103,7 +103,7 @@ torch::Tensor predict(UNet2DConditionModel& unet, const torch::Tensor& input, co
 }  // namespace
 
 void check_token_ids(const std::vector<int64_t>& ids, const CLIPTextModel& text_encoder) {
-  const int64_t known = text_encoder.config().vocab_size;
+  const int64_t known = text_encoder.token_count();
   for (const int64_t id : ids) {
     if (id < known) continue;
     throw FormatError(str("the tokenizer gives a token the number ", id, ", but the text encoder knows ", known),

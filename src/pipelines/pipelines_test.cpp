@@ -286,10 +286,10 @@ TEST_F(Pipeline, ALoraAtScaleZeroAndAfterUnloadingIsTheBaseModel) {
   const auto trained = draw();
   EXPECT_NE(trained, plain);
   EXPECT_EQ(draw({.cross_attention_kwargs = {.scale = 0}}), plain);
-  EXPECT_THROW(pipeline_.load_attn_procs(kLora), UsageError);
+  EXPECT_THROW(pipeline_.load_attn_procs(kLora, {.adapter_name = "default_0"}), UsageError) << "taken";
   pipeline_.unload_lora_weights();
   EXPECT_EQ(draw(), plain);
-  pipeline_.load_attn_procs("tests/data/generate", "lora.safetensors");
+  pipeline_.load_attn_procs("tests/data/generate", {.weight_name = "lora.safetensors"});
   EXPECT_EQ(draw(), trained);
 }
 

@@ -1,13 +1,14 @@
 #include "pipelines/stable_diffusion_pipeline.h"
 
 #include "core/errors.h"
+#include "core/listed.h"
 #include "core/text.h"
 #include "engine/device.h"
 #include "engine/random.h"
-#include "lora/fuse.h"
-#include "lora/lora_file.h"
+#include "lora/lora_writer.h"
 #include "pipelines/components.h"
 #include "pipelines/denoise.h"
+#include "pipelines/lora_adapters.h"
 
 namespace lorikeet {
 
@@ -15,27 +16,14 @@ struct StableDiffusionPipeline::Parts {
   StableDiffusionComponents components;
   std::optional<std::string> scheduler_name;
   torch::Device device = torch::kCPU;
-  LoraLayers unet_lora, text_encoder_lora;
-  FusedWeights unet_originals, text_encoder_originals;
-  bool has_lora = false, fused = false;
-
-  torch::nn::Module& unet() { return *components.unet; }
-  torch::nn::Module& text_encoder() { return *components.text_encoder; }
+  LoraAdapters loras{components};
+  int64_t loaded = 0;  // LoRAs without a name of their own
 
   void move(torch::Device target) {
     components.unet->to(target);
     components.vae->to(target);
     components.text_encoder->to(target);
-    // Adapters and the originals of fused weights are no parameters of the modules.
-    for (auto* layers : {&unet_lora, &text_encoder_lora}) {
-      for (auto& [path, adapter] : *layers) {
-        adapter->down = adapter->down.to(target);
-        adapter->up = adapter->up.to(target);
-      }
-    }
-    for (auto* originals : {&unet_originals, &text_encoder_originals}) {
-      for (auto& [path, weight] : *originals) weight = weight.to(target);
-    }
+    loras.move(target);
     device = target;
   }
 };
@@ -77,9 +65,9 @@ StableDiffusionPipeline StableDiffusionPipeline::from_pretrained(const std::stri
                                                                  const PipelineOptions& options) {
   const auto dtype = parse_model_dtype(options.dtype);
   const auto device = choose_device(options.device);
-  const auto folder = find_model_folder(name_or_path, options.revision, options.variant);
+  const auto model = find_model(name_or_path, options.revision, options.variant, options.config);
   auto parts = std::make_unique<Parts>();
-  parts->components = load_components(folder, options.variant, dtype);
+  parts->components = load_components(model, options.variant, dtype);
   make_pipeline_scheduler(parts->components.scheduler_config);  // an unknown one is told of now, not at the first call
   if (device != parts->device) parts->move(device);
   return StableDiffusionPipeline(std::move(parts));
@@ -90,58 +78,55 @@ StableDiffusionPipeline& StableDiffusionPipeline::to(const std::string& device) 
   return *this;
 }
 
-void StableDiffusionPipeline::load_lora_weights(const std::filesystem::path& file_or_folder,
-                                                const std::string& weight_name) {
-  if (parts_->has_lora) {
-    throw UsageError("a LoRA is loaded already", "call unload_lora_weights first");
-  }
-  const auto file = read_lora_file(weight_name.empty() ? file_or_folder : file_or_folder / weight_name);
-  try {
-    parts_->unet_lora = attach_lora_pairs(parts_->unet(), file.unet);
-    parts_->text_encoder_lora = attach_lora_pairs(parts_->text_encoder(), file.text_encoder);
-  } catch (...) {
-    detach_lora(parts_->unet());
-    detach_lora(parts_->text_encoder());
-    parts_->unet_lora.clear();
-    throw;
-  }
-  // As Diffusers does it: a LoRA that is drawn with (not trained) has the model's precision.
-  const auto dtype = module_dtype(parts_->unet());
-  for (auto* layers : {&parts_->unet_lora, &parts_->text_encoder_lora}) {
-    for (auto& [path, adapter] : *layers) {
-      adapter->down = adapter->down.to(dtype);
-      adapter->up = adapter->up.to(dtype);
-    }
-  }
-  parts_->has_lora = true;
+LoraReport StableDiffusionPipeline::load_lora_weights(const std::filesystem::path& file_or_folder,
+                                                      const LoraLoadOptions& options) {
+  auto& components = parts_->components;
+  const auto path = options.weight_name.empty() ? file_or_folder : file_or_folder / options.weight_name;
+  const auto file = read_lora_file(path, block_order(*components.unet, *components.text_encoder));
+  const bool is_named = !options.adapter_name.empty();
+  const auto name = is_named ? options.adapter_name : str("default_", parts_->loaded);
+  auto report = parts_->loras.load(file, name, options.strict);
+  if (!is_named) ++parts_->loaded;
+  return report;
 }
 
-void StableDiffusionPipeline::unload_lora_weights() {
-  if (parts_->fused) unfuse_lora();
-  detach_lora(parts_->unet());
-  detach_lora(parts_->text_encoder());
-  parts_->unet_lora.clear();
-  parts_->text_encoder_lora.clear();
-  parts_->has_lora = false;
+void StableDiffusionPipeline::set_adapters(const std::vector<std::string>& names,
+                                           const std::vector<AdapterWeight>& weights) {
+  parts_->loras.set_active(names, weights);
 }
 
-void StableDiffusionPipeline::fuse_lora(double lora_scale) {
-  if (!parts_->has_lora) throw UsageError("there is no LoRA to fuse", "call load_lora_weights first");
-  if (parts_->fused) throw UsageError("the LoRA is fused already", "call unfuse_lora first");
-  set_lora_scale(parts_->unet_lora, lora_scale);
-  set_lora_scale(parts_->text_encoder_lora, lora_scale);
-  parts_->unet_originals = lorikeet::fuse_lora(parts_->unet(), parts_->unet_lora);
-  parts_->text_encoder_originals = lorikeet::fuse_lora(parts_->text_encoder(), parts_->text_encoder_lora);
-  parts_->fused = true;
+std::vector<std::string> StableDiffusionPipeline::get_active_adapters() const { return parts_->loras.active(); }
+std::vector<std::string> StableDiffusionPipeline::get_list_adapters() const { return parts_->loras.names(); }
+
+void StableDiffusionPipeline::delete_adapters(const std::vector<std::string>& names) {
+  for (const auto& name : names) parts_->loras.remove(name);
 }
 
-void StableDiffusionPipeline::unfuse_lora() {
-  if (!parts_->fused) return;
-  lorikeet::unfuse_lora(parts_->unet(), parts_->unet_lora, parts_->unet_originals);
-  lorikeet::unfuse_lora(parts_->text_encoder(), parts_->text_encoder_lora, parts_->text_encoder_originals);
-  parts_->unet_originals.clear();
-  parts_->text_encoder_originals.clear();
-  parts_->fused = false;
+void StableDiffusionPipeline::unload_lora_weights() { parts_->loras.remove_all(); }
+void StableDiffusionPipeline::fuse_lora(double lora_scale) { parts_->loras.fuse(lora_scale); }
+void StableDiffusionPipeline::unfuse_lora() { parts_->loras.unfuse(); }
+
+void StableDiffusionPipeline::save_lora_weights(const std::filesystem::path& folder) const {
+  const auto file = parts_->loras.active_contents();
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  if (error) throw FileError(str("cannot create ", folder.string(), ": ", error.message()));
+  write_lora_file(folder / kLoraFileName, file);
+}
+
+std::vector<std::string> StableDiffusionPipeline::load_textual_inversion(const std::filesystem::path& file,
+                                                                         const std::string& token) {
+  auto words = read_lora_file(file).words;
+  if (words.empty()) throw FormatError(str(file.string(), ": there is no learned word in it"));
+  if (!token.empty()) {
+    if (words.size() != 1)
+      throw UsageError(str("one token is given for the ", words.size(), " words of ", file.string()));
+    words.front().word = token;
+  }
+  std::vector<std::string> texts;
+  for (const auto& word : words) texts.push_back(word.word);
+  parts_->loras.words().add(str("textual inversion ", listed(texts)), words);
+  return texts;
 }
 
 void StableDiffusionPipeline::set_scheduler(const std::string& name) {
@@ -180,10 +165,7 @@ StableDiffusionOutput StableDiffusionPipeline::operator()(const std::vector<std:
       return options.callback_on_step_end(progress);
     };
   }
-  if (!parts_->fused) {
-    set_lora_scale(parts_->unet_lora, options.cross_attention_kwargs.scale);
-    set_lora_scale(parts_->text_encoder_lora, options.cross_attention_kwargs.scale);
-  }
+  parts_->loras.set_scale(options.cross_attention_kwargs.scale);
   auto generator = make_generator(options.seed);
   const auto scheduler = make_pipeline_scheduler(components.scheduler_config, parts_->scheduler_name);
   StableDiffusionOutput output;

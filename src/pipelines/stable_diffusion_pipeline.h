@@ -10,6 +10,8 @@
 #include <vector>
 
 #include "io/image.h"
+#include "pipelines/adapter_weight.h"
+#include "pipelines/lora_report.h"
 
 namespace lorikeet {
 
@@ -19,6 +21,7 @@ struct PipelineOptions {
   std::string device = "cpu";                // auto, cpu, cuda, cuda:1
   std::optional<std::string> variant = {};   // "fp16" opens diffusion_pytorch_model.fp16.safetensors and so on
   std::optional<std::string> revision = {};  // of a model in the Hub's cache
+  std::optional<std::string> config = {};    // of a single file: a folder or Hub id in the cache, see model_source.h
 };
 
 /// A picture that can be saved: .png, .jpg, .jpeg or .webp.
@@ -37,6 +40,13 @@ struct StepProgress {
 /// LoRA strength for one call: 0 is the base model, bit for bit, 1 the LoRA as trained.
 struct CrossAttentionKwargs {
   double scale = 1.0;
+};
+
+/// How a LoRA is opened.
+struct LoraLoadOptions {
+  std::string adapter_name = {};
+  std::string weight_name = {};  // of the file in a folder
+  bool strict = false;           // what has no effect in this model is an error
 };
 
 /// What a call can be told; Diffusers' names and defaults.
@@ -64,7 +74,8 @@ struct StableDiffusionOutput {
 /// Not for use by several threads at once. Source: diffusers.StableDiffusionPipeline.
 class StableDiffusionPipeline {
  public:
-  /// `name_or_path`: a folder in Diffusers' layout, or a Hub id that is wholly in the cache. Throws FileError,
+  /// `name_or_path`: a folder in Diffusers' layout, a single file of the original layout (what Diffusers calls
+  /// from_single_file), or a Hub id that is wholly in the cache. Throws FileError,
   /// HubError or FormatError when the model cannot be found or read, UsageError for an option's value.
   static StableDiffusionPipeline from_pretrained(const std::string& name_or_path, const PipelineOptions& options = {});
 
@@ -75,17 +86,30 @@ class StableDiffusionPipeline {
   /// Moves the model: "cpu", "cuda", "cuda:1", "auto".
   StableDiffusionPipeline& to(const std::string& device);
 
-  /// Puts a LoRA into the model; a folder means its pytorch_lora_weights.safetensors.
-  /// Throws UsageError when one is loaded already.
-  void load_lora_weights(const std::filesystem::path& file_or_folder, const std::string& weight_name = "");
+  /// Puts a LoRA of any dialect into the model (see lora/lora_file.h); a folder means its
+  /// pytorch_lora_weights.safetensors. It becomes the only active one; without a name it is default_0, default_1 ...
+  /// What of the file has no effect is in the report, and an error with `strict`.
+  /// Throws FileError, FormatError; UsageError for a name that is taken. Then nothing has changed.
+  LoraReport load_lora_weights(const std::filesystem::path& file_or_folder, const LoraLoadOptions& options = {});
   /// The older name of load_lora_weights.
-  void load_attn_procs(const std::filesystem::path& file_or_folder, const std::string& weight_name = "") {
-    load_lora_weights(file_or_folder, weight_name);
+  LoraReport load_attn_procs(const std::filesystem::path& file_or_folder, const LoraLoadOptions& options = {}) {
+    return load_lora_weights(file_or_folder, options);
   }
+  /// Makes these LoRAs the active ones, each with its weight (1 when none are given).
+  void set_adapters(const std::vector<std::string>& names, const std::vector<AdapterWeight>& weights = {});
+  std::vector<std::string> get_active_adapters() const;
+  std::vector<std::string> get_list_adapters() const;
+  void delete_adapters(const std::vector<std::string>& names);
+  /// Takes all LoRAs out; the model is what it was, bit for bit.
   void unload_lora_weights();
-  /// Adds the LoRA to the weights (a call's scale then changes nothing), and takes it out again, exactly.
+  /// Adds the active LoRAs to the weights (a call's scale then changes nothing), and takes them out again, exactly.
   void fuse_lora(double lora_scale = 1.0);
   void unfuse_lora();
+  /// Writes the active LoRA, apart from its weight, into FOLDER/pytorch_lora_weights.safetensors, as Diffusers does.
+  void save_lora_weights(const std::filesystem::path& folder) const;
+
+  /// New words for prompts, out of an embedding's file; `token` names them otherwise. Returns the words.
+  std::vector<std::string> load_textual_inversion(const std::filesystem::path& file, const std::string& token = "");
 
   /// "pndm", "ddim", "ddpm", "euler", "euler_a", "dpmsolver++": that class from this model's scheduler config.
   void set_scheduler(const std::string& name);
