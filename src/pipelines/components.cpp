@@ -8,7 +8,7 @@
 #include "core/log.h"
 #include "core/text.h"
 #include "hub/cache.h"
-#include "io/weights.h"
+#include "pipelines/single_file.h"
 #include "schedulers/make_scheduler.h"
 
 namespace lorikeet {
@@ -30,24 +30,13 @@ const std::map<std::string, std::vector<std::string>> kKnownParts = {
 /// Parts that change no picture, only which pictures are shown.
 const std::vector<std::string> kSkippedParts = {"safety_checker", "feature_extractor", "image_encoder"};
 
-json read_json_object(const fs::path& path) {
-  std::error_code ignored;
-  if (!fs::is_regular_file(path, ignored)) {
-    throw FileError(str("there is no ", path.string()), "a model folder in Diffusers' layout was expected");
-  }
-  auto content = json::parse(read_file(path, kConfigLimit), nullptr, /*allow_exceptions=*/false);
-  if (!content.is_object()) throw FormatError(str(path.string(), " is not a JSON object"));
-  return content;
-}
-
-/// Loads config.json and weights of one part; problems in them are told with the part's folder.
+/// Loads config.json and weights of one part; problems in them are told with the part's folder or file.
 template <class Model>
-std::shared_ptr<Model> load_model(const fs::path& folder, const std::string& stem,
+std::shared_ptr<Model> load_model(const ModelSource& source, const std::string& name,
                                   const std::optional<std::string>& variant, torch::ScalarType dtype) {
-  const auto config = read_json_object(folder / "config.json");
-  const auto weights = open_weights(folder, stem, variant);
-  auto model = Model::from_config(config);
-  model->load(*weights, dtype);
+  const auto part = open_part(source, name, variant);
+  auto model = Model::from_config(part.config);
+  model->load(*part.weights, dtype);
   return model;
 }
 
@@ -74,7 +63,7 @@ void check_part(const std::string& name, const std::optional<std::string>& class
 
 fs::path find_model_folder(const std::string& name_or_path, const std::optional<std::string>& revision,
                            const std::optional<std::string>& variant) {
-  return resolve_model_folder(name_or_path, revision, variant);
+  return find_model(name_or_path, revision, variant).path;
 }
 
 fs::path find_tokenizer_folder(const std::string& name_or_path, const std::optional<std::string>& revision) {
@@ -89,27 +78,36 @@ fs::path find_tokenizer_folder(const std::string& name_or_path, const std::optio
                  "give the folder that holds vocab.json and merges.txt, or leave the option out");
 }
 
-std::shared_ptr<UNet2DConditionModel> load_unet(const fs::path& folder, const std::optional<std::string>& variant,
+std::shared_ptr<UNet2DConditionModel> load_unet(const ModelSource& source, const std::optional<std::string>& variant,
                                                 torch::ScalarType dtype) {
-  return load_model<UNet2DConditionModel>(folder / "unet", "diffusion_pytorch_model", variant, dtype);
+  return load_model<UNet2DConditionModel>(source, "unet", variant, dtype);
 }
 
-std::shared_ptr<AutoencoderKL> load_vae(const fs::path& folder, const std::optional<std::string>& variant,
+std::shared_ptr<AutoencoderKL> load_vae(const ModelSource& source, const std::optional<std::string>& variant,
                                         torch::ScalarType dtype) {
-  return load_model<AutoencoderKL>(folder / "vae", "diffusion_pytorch_model", variant, dtype);
+  return load_model<AutoencoderKL>(source, "vae", variant, dtype);
 }
 
-std::shared_ptr<CLIPTextModel> load_text_encoder(const fs::path& folder, const std::optional<std::string>& variant,
+std::shared_ptr<CLIPTextModel> load_text_encoder(const ModelSource& source, const std::optional<std::string>& variant,
                                                  torch::ScalarType dtype) {
-  return load_model<CLIPTextModel>(folder / "text_encoder", "model", variant, dtype);
+  return load_model<CLIPTextModel>(source, "text_encoder", variant, dtype);
 }
 
-std::shared_ptr<CLIPTokenizer> load_tokenizer(const fs::path& folder) {
-  return std::make_shared<CLIPTokenizer>(CLIPTokenizer::from_folder(folder / "tokenizer"));
+std::shared_ptr<CLIPTokenizer> load_tokenizer(const ModelSource& source) {
+  return std::make_shared<CLIPTokenizer>(CLIPTokenizer::from_folder(tokenizer_folder(source)));
 }
 
-json load_scheduler_config(const fs::path& folder) {
-  const fs::path path = folder / "scheduler" / "scheduler_config.json";
+json load_scheduler_config(const ModelSource& source) {
+  if (source.is_single_file() && !source.config) {
+    const auto file = SingleFile::open(source.path);
+    if (file.guesses_prediction_type()) {
+      log_info(str(source.path.string(),
+                   " does not say what it predicts: v_prediction is taken, as of 768-pixel "
+                   "models; for a 512-pixel base model give --single_file_config"));
+    }
+    return file.scheduler_config();
+  }
+  const fs::path path = source.config.value_or(source.path) / "scheduler" / "scheduler_config.json";
   std::error_code ignored;
   if (!fs::is_regular_file(path, ignored)) {
     throw FileError(str("there is no ", path.string()), "a model folder in Diffusers' layout was expected");
@@ -117,9 +115,13 @@ json load_scheduler_config(const fs::path& folder) {
   return parse_scheduler_config(read_file(path, kConfigLimit), path.string());
 }
 
-void check_model_index(const fs::path& folder) {
-  const fs::path file = folder / "model_index.json";
-  const json index = read_json_object(file);
+void check_model_index(const ModelSource& source) {
+  if (source.is_single_file()) {
+    SingleFile::open(source.path);
+    if (!source.config) return;
+  }
+  const fs::path file = source.config.value_or(source.path) / "model_index.json";
+  const json index = read_model_json(file);
   const std::string pipeline = index.value("_class_name", json("none")).is_string()
                                    ? index.value("_class_name", json("none")).get<std::string>()
                                    : "none";
@@ -145,15 +147,15 @@ void check_model_index(const fs::path& folder) {
   if (!skipped.empty()) log_info(str("this model's ", skipped, " is left out: pictures are shown unchecked"));
 }
 
-StableDiffusionComponents load_components(const fs::path& folder, const std::optional<std::string>& variant,
+StableDiffusionComponents load_components(const ModelSource& source, const std::optional<std::string>& variant,
                                           torch::ScalarType dtype) {
-  check_model_index(folder);
+  check_model_index(source);
   StableDiffusionComponents components;
-  components.scheduler_config = load_scheduler_config(folder);
-  components.tokenizer = load_tokenizer(folder);
-  components.text_encoder = load_text_encoder(folder, variant, dtype);
-  components.vae = load_vae(folder, variant, dtype);
-  components.unet = load_unet(folder, variant, dtype);
+  components.scheduler_config = load_scheduler_config(source);
+  components.tokenizer = load_tokenizer(source);
+  components.text_encoder = load_text_encoder(source, variant, dtype);
+  components.vae = load_vae(source, variant, dtype);
+  components.unet = load_unet(source, variant, dtype);
   check_parts_fit(components);
   return components;
 }

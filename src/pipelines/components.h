@@ -1,4 +1,4 @@
-// The parts of a Stable Diffusion model folder in Diffusers' layout, each loadable alone.
+// The parts of a Stable Diffusion model, each loadable alone.
 #pragma once
 
 #include <torch/types.h>
@@ -13,6 +13,7 @@
 #include "models/clip_text_model.h"
 #include "models/clip_tokenizer.h"
 #include "models/unet.h"
+#include "pipelines/model_source.h"
 #include "schedulers/scheduler.h"
 
 namespace lorikeet {
@@ -26,7 +27,7 @@ struct StableDiffusionComponents {
   nlohmann::json scheduler_config;
 };
 
-/// The folder of a model that is named by its path or by a Hub id; throws as resolve_model_folder in hub/cache.h does.
+/// find_model without a single file's config: the path of a folder or of a file.
 std::filesystem::path find_model_folder(const std::string& name_or_path, const std::optional<std::string>& revision,
                                         const std::optional<std::string>& variant);
 
@@ -35,28 +36,30 @@ std::filesystem::path find_model_folder(const std::string& name_or_path, const s
 std::filesystem::path find_tokenizer_folder(const std::string& name_or_path,
                                             const std::optional<std::string>& revision);
 
-/// Each reads one part of `folder` (unet/, vae/, text_encoder/, tokenizer/, scheduler/), frozen, on the CPU. They throw
-/// FileError for what is not there and FormatError for what is not as its class would have written it.
-std::shared_ptr<UNet2DConditionModel> load_unet(const std::filesystem::path& folder,
-                                                const std::optional<std::string>& variant, torch::ScalarType dtype);
-std::shared_ptr<AutoencoderKL> load_vae(const std::filesystem::path& folder, const std::optional<std::string>& variant,
+/// Each reads one part of a model folder (unet/, vae/, text_encoder/, tokenizer/, scheduler/) or of a single file,
+/// frozen, on the CPU. They throw FileError for what is not there and FormatError for what is not as its class would
+/// have written it. Of a single file without a config the scheduler is Stable Diffusion's own.
+std::shared_ptr<UNet2DConditionModel> load_unet(const ModelSource& source, const std::optional<std::string>& variant,
+                                                torch::ScalarType dtype);
+std::shared_ptr<AutoencoderKL> load_vae(const ModelSource& source, const std::optional<std::string>& variant,
                                         torch::ScalarType dtype);
-std::shared_ptr<CLIPTextModel> load_text_encoder(const std::filesystem::path& folder,
-                                                 const std::optional<std::string>& variant, torch::ScalarType dtype);
-std::shared_ptr<CLIPTokenizer> load_tokenizer(const std::filesystem::path& folder);
-nlohmann::json load_scheduler_config(const std::filesystem::path& folder);
+std::shared_ptr<CLIPTextModel> load_text_encoder(const ModelSource& source, const std::optional<std::string>& variant,
+                                                 torch::ScalarType dtype);
+std::shared_ptr<CLIPTokenizer> load_tokenizer(const ModelSource& source);
+nlohmann::json load_scheduler_config(const ModelSource& source);
 
 /// Reads model_index.json and checks that its pipeline and its parts are of classes known here; a safety checker,
-/// feature extractor or image encoder is left out with one note in the log.
-/// Throws FileError without one, FormatError naming the part and its class.
-void check_model_index(const std::filesystem::path& folder);
+/// feature extractor or image encoder is left out with one note in the log. Of a single file: that it is such a model,
+/// and its config's model_index.json.
+/// Throws FileError without one, FormatError naming the part and its class, or what the file is instead.
+void check_model_index(const ModelSource& source);
 
 /// Checks that what one part gives is as wide as what the next one takes. Throws FormatError with both numbers.
 void check_parts_fit(const StableDiffusionComponents& components);
 
 /// All parts, after check_model_index; they fit together.
-StableDiffusionComponents load_components(const std::filesystem::path& folder,
-                                          const std::optional<std::string>& variant, torch::ScalarType dtype);
+StableDiffusionComponents load_components(const ModelSource& source, const std::optional<std::string>& variant,
+                                          torch::ScalarType dtype);
 
 /// The scheduler as StableDiffusionPipeline holds it: its constructor forces steps_offset to 1 and clip_sample to
 /// false. With a `name` (see schedulers/make_scheduler.h) what X.from_config(pipeline.scheduler.config) gives.
