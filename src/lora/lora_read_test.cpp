@@ -136,8 +136,7 @@ torch::Tensor ramp(std::vector<int64_t> shape) {
 
 LoraFile read(const TestFolder& folder, const NamedTensors& tensors,
               const std::map<std::string, std::string>& metadata = {}) {
-  write_safetensors(folder.path() / "x.safetensors", tensors, metadata);
-  return read_lora_file(folder.path() / "x.safetensors");
+  return read_lora_file(folder.write("x.safetensors", safetensors_bytes(tensors, metadata)));
 }
 
 NamedTensors pair(const std::string& layer = kKohyaAttention) {
@@ -275,6 +274,10 @@ TEST(LoraReadTest, RefusesWhatMakesNoLayer) {
   expect("neither one length per output, of 8", pair_with(".dora_scale", ramp({7, 1})));
   expect("but its layer is changed by a lokr", pair_with(".lokr_w1", ramp({2, 2})));
   expect("is a bias, one dimension expected", pair_with(".diff_b", ramp({8, 1})));
+  expect("is a bias, one dimension expected", pair_with(".lora_B.bias", ramp({8, 1})));
+  auto two_biases = pair_with(".diff_b", ramp({8}));
+  two_biases.emplace_back(layer + ".lora_B.bias", ramp({8}));
+  expect("is a second bias of the layer", two_biases);
   expect("does not go with w1_b of shape [3, 6]", {{layer + ".hada_w1_a", ramp({8, 2})},
                                                    {layer + ".hada_w1_b", ramp({3, 6})},
                                                    {layer + ".hada_w2_a", ramp({8, 2})},
@@ -434,6 +437,49 @@ TEST(LoraReadTest, DamagedFilesAreReadOrRefused) {
   EXPECT_GT(read_count, 100);
   EXPECT_GT(refused, 100);
   EXPECT_LT(longest, std::chrono::seconds(1));
+}
+
+/// Good names, wild shapes and types: what the header's checks let through.
+TEST(LoraReadTest, FactorsOfAnyShapeAreReadOrRefused) {
+  const TestFolder folder;
+  std::mt19937 random(11);
+  const auto below = [&](size_t limit) { return static_cast<size_t>(random()) % limit; };
+  const std::vector<std::vector<std::string>> groups{
+      {".lora_down.weight", ".lora_up.weight", ".lora_mid.weight", ".dora_scale", ".lora_B.bias",
+       ".lora_magnitude_vector"},
+      {".hada_w1_a", ".hada_w1_b", ".hada_w2_a", ".hada_w2_b", ".hada_t1", ".hada_t2", ".dora_scale"},
+      {".lokr_w1", ".lokr_w2", ".dora_scale", ".lokr_w1_a", ".lokr_w1_b", ".lokr_w2_a", ".lokr_w2_b", ".lokr_t2"},
+      {".diff", ".diff_b", ".dora_scale", ".scale"}};
+  const torch::ScalarType types[] = {torch::kFloat,       torch::kFloat,  torch::kHalf,
+                                     torch::kFloat8_e5m2, torch::kDouble, torch::kLong};
+  int read_count = 0, fitting = 0;
+  for (int round = 0; round < 3000; ++round) {
+    const auto& group = groups[below(groups.size())];
+    NamedTensors tensors;
+    for (size_t i = 0; i < group.size(); ++i) {
+      if (i > 1 && below(3) > 0 && group[0] != ".hada_w1_a") continue;
+      std::vector<int64_t> shape(below(8) > 0 ? 2 : below(5));
+      if (below(5) == 0) shape.resize(4, 1);
+      for (auto& size : shape) size = below(30) == 0 ? 0 : 1 + static_cast<int64_t>(below(2));
+      tensors.emplace_back(kKohyaAttention + group[i], torch::ones(shape).to(types[below(20) > 0 ? 0 : below(6)]));
+    }
+    try {
+      const auto file = read(folder, tensors);
+      ASSERT_EQ(file.unet.size(), 1u);
+      ++read_count;
+      const auto& factors = file.unet[0].factors;
+      const bool is_lora = factors.contains("up");
+      const auto outputs = is_lora ? factors.at("up").size(0) : static_cast<int64_t>(1 + below(4));
+      const auto inputs = is_lora ? factors.at("down").size(1) : static_cast<int64_t>(1 + below(4));
+      const auto weight = torch::ones({outputs, inputs});
+      check_fits(file.unet[0], weight, weight.select(1, 0));
+      EXPECT_TRUE(weight_change(file.unet[0], weight, 0.5).isfinite().all().item<bool>());
+      ++fitting;
+    } catch (const FormatError&) {
+    }
+  }
+  EXPECT_GT(read_count, 100);
+  EXPECT_GT(fitting, 20);
 }
 
 TEST(LoraReadTest, ReadsManyLayersQuickly) {

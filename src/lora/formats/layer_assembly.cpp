@@ -26,13 +26,15 @@ class Assembly {
   LayerChange finish(const StrengthRule& rule) {
     check();
     change_.strength = strength(rule);
+    for (const char* role : {"bias", "up_bias"}) {
+      if (has(role) && get(role).dim() != 1) wrong(role, "is a bias, one dimension expected");
+    }
     if (has("up_bias")) {
       if (has("bias")) wrong("up_bias", "is a second bias of the layer");
       // PEFT writes one for every layer of a model when one has it.
       if (get("up_bias").any().item<bool>()) change_.factors["bias"] = get("up_bias") * change_.strength;
       change_.factors.erase("up_bias");
     }
-    if (has("bias") && get("bias").dim() != 1) wrong("bias", "is a bias, one dimension expected");
     set_magnitude();
     return std::move(change_);
   }
