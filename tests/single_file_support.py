@@ -1,7 +1,13 @@
 """A second map from Diffusers' layout to the original one, key by key, written apart from the program's: for tests."""
 
+import io
 import json
+import pickle
 import re
+import sys
+import types
+import zipfile
+from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
@@ -118,3 +124,57 @@ def single_file_tensors(folder, load, cat=np.concatenate):
         open_clip = part == "text_encoder" and config["hidden_act"] == "gelu"
         made |= original_tensors(part, tensors, config, open_clip, cat)
     return made
+
+
+def write_ckpt(path, tensors, more=None, nested=True):
+    """numpy arrays as torch.save(..., protocol 2) lays them out, without torch: storages begin at multiples of 64."""
+    arrays = []
+    modules = {name: types.ModuleType(name) for name in ("torch", "torch._utils")}
+
+    def stand_in(module, name):  # pickled by its name alone
+        kind = type(name, (), {"__module__": module})
+        setattr(modules[module], name, kind)
+        return kind
+
+    rebuild = stand_in("torch._utils", "_rebuild_tensor_v2")
+    kinds = {"float16": stand_in("torch", "HalfStorage"), "float32": stand_in("torch", "FloatStorage"),
+             "int64": stand_in("torch", "LongStorage")}
+
+    class Storage:
+        def __init__(self, array):
+            self.array = array
+
+    class Tensor:
+        def __init__(self, array):
+            self.array = np.ascontiguousarray(array)
+
+        def __reduce__(self):
+            strides = tuple(s // self.array.itemsize for s in self.array.strides)
+            return rebuild, (Storage(self.array), 0, self.array.shape, strides, False, OrderedDict())
+
+    class Pickler(pickle.Pickler):
+        def persistent_id(self, value):
+            if not isinstance(value, Storage):
+                return None
+            arrays.append(value.array)
+            return "storage", kinds[str(value.array.dtype)], str(len(arrays) - 1), "cpu", value.array.size
+
+    state = OrderedDict((key, Tensor(value)) for key, value in tensors.items())
+    document = {**(more or {}), "state_dict": state} if nested else state
+    out = io.BytesIO()
+    before = {name: sys.modules.get(name) for name in modules}
+    sys.modules.update(modules)
+    try:
+        Pickler(out, protocol=2).dump(document)
+    finally:
+        for name, module in before.items():
+            sys.modules.pop(name) if module is None else sys.modules.__setitem__(name, module)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr("archive/data.pkl", out.getvalue())
+        archive.writestr("archive/byteorder", "little")
+        for i, array in enumerate(arrays):
+            info = zipfile.ZipInfo(f"archive/data/{i}")
+            begin = archive.fp.tell() + 30 + len(info.filename) + 4
+            padding = -begin % 64
+            info.extra = b"FB" + padding.to_bytes(2, "little") + b"Z" * padding
+            archive.writestr(info, array.tobytes())

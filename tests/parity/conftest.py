@@ -9,6 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tools/reference"))
+sys.path.append(str(ROOT / "tests"))  # what the other tests share
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
