@@ -25,4 +25,9 @@ class FileMapping {
   size_t size_ = 0;
 };
 
+/// Tells the kernel that the whole pages within these bytes are not needed for now, where they belong to a FileMapping;
+/// they are read again when looked at, and what was written into them is lost. Nothing happens to other memory. For
+/// those who go through a large file once: what they have seen then no longer counts as this process's memory.
+void release_pages(const void* bytes, size_t size);
+
 }  // namespace lorikeet

@@ -8,6 +8,7 @@
 
 #include "core/errors.h"
 #include "core/text.h"
+#include "io/file_mapping.h"
 #include "lora/change_matrix.h"
 
 namespace lorikeet {
@@ -31,6 +32,11 @@ bool is_layer(const std::string& name, const torch::Tensor& weight, bool is_text
   if (!name.ends_with(kWeight) || (weight.dim() != 2 && weight.dim() != 4)) return false;
   if (!is_text) return true;
   return name.starts_with(kTextPrefix) && name.find(".embeddings.") == std::string::npos;
+}
+
+/// Two whole models would stay in memory otherwise.
+void release(const torch::Tensor& tensor) {
+  if (tensor.is_contiguous() && tensor.is_cpu()) release_pages(tensor.const_data_ptr(), tensor.nbytes());
 }
 
 /// Goes through the tensors of one model.
@@ -59,7 +65,10 @@ class Extraction {
       if (base == base_.end()) {
         result.report.only_in_tuned.push_back(lorikeet::str(part_.name, ".", name));
       } else {
-        take(name, model_.tuned->tensor(key), model_.base->tensor(base->second), result.report);
+        const auto of_tuned = model_.tuned->tensor(key), of_base = model_.base->tensor(base->second);
+        take(name, of_tuned, of_base, result.report);
+        release(of_tuned);
+        release(of_base);
       }
       step();
     }

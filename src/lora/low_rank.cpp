@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
+#include <tuple>
+#include <utility>
 
 #include "core/errors.h"
 #include "core/text.h"
@@ -51,7 +54,27 @@ void balance(const Svd& svd, int64_t rank, Truncation& result) {
   result.down = (root.unsqueeze(1) * svd.vh.slice(0, 0, rank)).to(torch::kFloat).contiguous();
 }
 
-torch::Tensor orthonormal(const torch::Tensor& columns) { return std::get<0>(torch::linalg_qr(columns)); }
+/// Eigenvalues, falling, and eigenvectors of columns' Gram matrix in float64; those left out that float32 cannot tell
+/// from zero.
+std::pair<torch::Tensor, torch::Tensor> gram_eigen(const torch::Tensor& columns) {
+  constexpr double kGramNoise = 1e-12;
+  const auto wide = columns.to(torch::kDouble);
+  const auto [values, vectors] = torch::linalg_eigh(wide.t().mm(wide));
+  const double largest = values[-1].item<double>();
+  const int64_t first = std::min((values <= kGramNoise * largest).sum().item<int64_t>(), values.size(0) - 1);
+  const auto kept = values.slice(0, first).flip(0).clamp_min(std::numeric_limits<float>::min());
+  return {kept, vectors.slice(1, first).flip(1)};
+}
+
+/// An orthonormal basis of what the columns span. All of it is matrix products: a QR of so long columns takes threads
+/// thousands of meetings, and much longer where they share the cores with others.
+torch::Tensor orthonormal(torch::Tensor columns) {
+  for (int round = 0; round < 2; ++round) {  // the first leaves what rounding of large lengths does
+    const auto [values, vectors] = gram_eigen(columns);
+    columns = columns.mm((vectors * values.rsqrt()).to(columns.scalar_type()));
+  }
+  return columns;
+}
 
 }  // namespace
 
@@ -69,13 +92,15 @@ Svd randomized_svd(const torch::Tensor& matrix, int64_t rank, const RandomSvdOpt
   auto generator = make_generator(options.seed);
   const auto start = draw_normal({matrix.size(1), width}, generator, matrix.options());
   auto range = orthonormal(matrix.mm(start));
-  // Without the QR on both ways, float32 would lose all but the largest singular values.
+  // Without making them orthonormal on both ways, float32 would lose all but the largest singular values.
   for (int64_t i = 0; i < options.power_iterations; ++i)
     range = orthonormal(matrix.mm(orthonormal(matrix.t().mm(range))));
-  const auto svd = svd_of_product(range, range.t().mm(matrix));
-  const int64_t kept = std::min(rank, width);
-  const auto dtype = matrix.scalar_type();
-  return {svd.u.slice(1, 0, kept).to(dtype), svd.s.slice(0, 0, kept).to(dtype), svd.vh.slice(0, 0, kept).to(dtype)};
+  const auto rows = matrix.t().mm(range);  // [n, width]
+  const auto [squares, turn] = gram_eigen(rows);
+  const int64_t kept = std::min(rank, squares.size(0));
+  const auto s = squares.slice(0, 0, kept).sqrt().to(matrix.scalar_type());
+  const auto w = turn.slice(1, 0, kept).to(matrix.scalar_type());
+  return {range.mm(w), s, (rows.mm(w) / s).t()};
 }
 
 void check_truncation(const TruncateOptions& options) {

@@ -24,7 +24,7 @@ struct RandomSvdOptions {
   uint64_t seed = 0;             // the same seed gives the same result
 };
 
-/// The first `rank` singular values of a matrix [m, n], in its dtype.
+/// The first `rank` singular values of a matrix [m, n], in its dtype; fewer where the others are rounding.
 Svd randomized_svd(const torch::Tensor& matrix, int64_t rank, const RandomSvdOptions& options = {});
 
 /// How much to keep; with both, whichever keeps less. A rank is never above what the matrix can have.
