@@ -280,6 +280,12 @@ class Pipeline : public testing::Test {
   StableDiffusionPipeline pipeline_ = StableDiffusionPipeline::from_pretrained(kBase);
 };
 
+int largest_difference(const std::vector<uint8_t>& a, const std::vector<uint8_t>& b) {
+  int largest = 0;
+  for (size_t i = 0; i < a.size(); ++i) largest = std::max(largest, std::abs(a[i] - b[i]));
+  return largest;
+}
+
 TEST_F(Pipeline, ALoraAtScaleZeroAndAfterUnloadingIsTheBaseModel) {
   const auto plain = draw();
   pipeline_.load_lora_weights(kLora);
@@ -300,15 +306,62 @@ TEST_F(Pipeline, AFusedLoraDrawsThePictureAndComesOutExactly) {
   const auto half = draw({.cross_attention_kwargs = {.scale = 0.5}});
   pipeline_.fuse_lora(0.5);
   const auto fused = draw({.cross_attention_kwargs = {.scale = 1}});
-  int largest = 0;
-  for (size_t i = 0; i < half.size(); ++i) largest = std::max(largest, std::abs(half[i] - fused[i]));
-  EXPECT_LE(largest, 1);
+  EXPECT_LE(largest_difference(half, fused), 1);
   EXPECT_THROW(pipeline_.fuse_lora(), UsageError);
   pipeline_.unfuse_lora();
   EXPECT_EQ(draw({.cross_attention_kwargs = {.scale = 0.5}}), half);
   pipeline_.fuse_lora();
   pipeline_.unload_lora_weights();
   EXPECT_EQ(draw(), plain);
+}
+
+TEST_F(Pipeline, SeveralLorasHaveNamesAndWeights) {
+  const auto plain = draw();
+  pipeline_.load_lora_weights(kLora, {.adapter_name = "a"});
+  const auto once = draw();
+  EXPECT_THROW(pipeline_.load_lora_weights(kLora, {.adapter_name = "a"}), UsageError) << "taken";
+  pipeline_.load_lora_weights(kLora, {.adapter_name = "b"});
+  EXPECT_EQ(pipeline_.get_active_adapters(), std::vector<std::string>{"b"}) << "the last one";
+  EXPECT_EQ(draw(), once);
+  pipeline_.set_adapters({"a", "b"}, {{.weight = 0.75}, {.weight = 0.25}});
+  EXPECT_LE(largest_difference(draw(), once), 1);
+  pipeline_.set_adapters({"a", "b"}, {{.weight = 0.5}, {.weight = -0.5}});
+  EXPECT_LE(largest_difference(draw(), plain), 1);
+  pipeline_.set_adapters({"a"}, {{.weight = 0.5}});
+  const auto half = draw();
+  pipeline_.set_adapters({"a"});
+  EXPECT_EQ(draw({.cross_attention_kwargs = {.scale = 0.5}}), half);
+  EXPECT_THROW(pipeline_.set_adapters({"c"}), UsageError);
+  EXPECT_THROW(pipeline_.set_adapters({"a"}, {{}, {}}), UsageError);
+  EXPECT_THROW(pipeline_.set_adapters({"a"}, {{.blocks = {{"down.block_9", 1}}}}), UsageError);
+  EXPECT_EQ(pipeline_.get_active_adapters(), std::vector<std::string>{"a"}) << "a refused call changes nothing";
+  pipeline_.delete_adapters({"a"});
+  EXPECT_EQ(pipeline_.get_list_adapters(), std::vector<std::string>{"b"});
+  EXPECT_EQ(draw(), plain) << "no LoRA is active";
+  pipeline_.set_adapters({});
+  EXPECT_EQ(draw(), plain);
+}
+
+TEST_F(Pipeline, WhatIsFusedCannotBeChangedUntilItIsUnfused) {
+  pipeline_.load_lora_weights(kLora, {.adapter_name = "a"});
+  pipeline_.fuse_lora();
+  EXPECT_THROW(pipeline_.set_adapters({"a"}), UsageError);
+  EXPECT_THROW(pipeline_.delete_adapters({"a"}), UsageError);
+  EXPECT_THROW(pipeline_.load_lora_weights(kLora), UsageError);
+  pipeline_.unfuse_lora();
+  pipeline_.delete_adapters({"a"});
+}
+
+TEST_F(Pipeline, ASavedLoraDrawsTheSame) {
+  const auto folder = std::filesystem::temp_directory_path() / ("lorikeet-saved-" + std::to_string(::getpid()));
+  EXPECT_THROW(pipeline_.save_lora_weights(folder), UsageError) << "there is none";
+  pipeline_.load_lora_weights(kLora);
+  const auto drawn = draw();
+  pipeline_.save_lora_weights(folder);
+  pipeline_.unload_lora_weights();
+  pipeline_.load_lora_weights(folder);
+  EXPECT_EQ(draw(), drawn);
+  std::filesystem::remove_all(folder);
 }
 
 TEST_F(Pipeline, AFailedLoraLeavesTheModelAsItWas) {
@@ -346,6 +399,26 @@ TEST_F(Pipeline, DefaultsToTheSizeTheModelWasTrainedFor) {
   ASSERT_EQ(output.images.size(), 2u);
   EXPECT_EQ(output.images[1].width, 64);
   EXPECT_EQ(output.seed, 5u);
+}
+
+TEST(AdapterWeight, TheLongestNameThatMeansALayerCounts) {
+  const AdapterWeight weight{.weight = 0.5, .blocks = {{"up", 2}, {"up.block_1", 4}, {"up.block_1.0", 8}, {"mid", 0}}};
+  EXPECT_EQ(weight.of_unet_layer("down_blocks.0.attentions.0.proj_in"), 0.5);
+  EXPECT_EQ(weight.of_unet_layer("up_blocks.0.attentions.0.proj_in"), 1);
+  EXPECT_EQ(weight.of_unet_layer("up_blocks.1.attentions.1.proj_in"), 2);
+  EXPECT_EQ(weight.of_unet_layer("up_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q"), 4);
+  EXPECT_EQ(weight.of_unet_layer("up_blocks.1.resnets.0.conv1"), 4) << "as Diffusers counts it";
+  EXPECT_EQ(weight.of_unet_layer("mid_block.attentions.0.proj_in"), 0);
+  EXPECT_EQ(weight.of_unet_layer("conv_in"), 0.5);
+  EXPECT_EQ(weight.of_text_encoder(), 0.5);
+}
+
+TEST(AdapterWeight, RefusesWhatIsNoBlock) {
+  EXPECT_EQ(parse_block_weights({"down=0.5", "up.block_1.0=-1e-3"}, "--x").at("up.block_1.0"), -1e-3);
+  for (const char* wrong : {"down", "down=", "=1", "left=1", "down.block_=1", "mid.block_0=1", "mid=nan", "mid=1x"}) {
+    EXPECT_THROW(parse_block_weights({wrong}, "--x"), UsageError) << wrong;
+  }
+  EXPECT_THROW(parse_block_weights({"mid=1", "mid=1"}, "--x"), UsageError);
 }
 
 }  // namespace
