@@ -118,6 +118,19 @@ TEST_F(HubCache, ShardedWeightsCountWhenEveryShardIsThere) {
   EXPECT_EQ(resolve_model_folder("owner/name"), repository() / "snapshots" / kCommit);
 }
 
+TEST_F(HubCache, PickledWeightsCountAsWell) {
+  add_model();
+  const fs::path snapshot = repository() / "snapshots" / kCommit;
+  fs::remove(snapshot / "unet/diffusion_pytorch_model.safetensors");
+  fs::remove(snapshot / "text_encoder/model.safetensors");
+  add("unet/diffusion_pytorch_model.bin");
+  add("text_encoder/model.bin");  // not what Transformers calls it
+  const auto message = message_of<HubError>([] { resolve_model_folder("owner/name"); });
+  EXPECT_NE(message.find("only in part: text_encoder/model.safetensors missing"), std::string::npos) << message;
+  add("text_encoder/pytorch_model.bin");
+  EXPECT_EQ(resolve_model_folder("owner/name"), snapshot);
+}
+
 TEST_F(HubCache, AVariantNeedsItsOwnWeights) {
   add_model();
   const auto message = message_of<HubError>([] { resolve_model_folder("owner/name", {}, "fp16"); });

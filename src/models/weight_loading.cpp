@@ -1,10 +1,12 @@
 #include "models/weight_loading.h"
 
+#include <algorithm>
 #include <map>
 #include <vector>
 
 #include "core/errors.h"
 #include "core/text.h"
+#include "io/safetensors_header.h"
 
 namespace lorikeet {
 namespace {
@@ -16,6 +18,12 @@ std::string first_few(const std::vector<std::string>& items) {
   for (size_t i = 0; i < std::min(items.size(), kShown); ++i) text += (i ? ", " : "") + items[i];
   if (items.size() > kShown) text += str(", and ", items.size() - kShown, " more");
   return text;
+}
+
+/// A file's name for a tensor, as it is where it is a name.
+std::string shown(const std::string& key) {
+  const auto is_text = [](char c) { return c >= 0x20 && c != 0x7f; };
+  return key.size() <= 200 && std::all_of(key.begin(), key.end(), is_text) ? key : quoted_tensor_name(key);
 }
 
 std::string describe(const std::string& kind, const std::vector<std::string>& items) {
@@ -50,7 +58,7 @@ void load_weights(torch::nn::Module& model, const WeightSource& source, torch::S
     found.emplace_back(parameter.value(), tensor);
     source_keys.erase(entry);
   }
-  for (const auto& [name, key] : source_keys) unexpected.push_back(key);
+  for (const auto& [name, key] : source_keys) unexpected.push_back(shown(key));
   if (!missing.empty() || !unexpected.empty() || !misshaped.empty()) {
     throw FormatError(str(source.description(), " does not fit its config", describe("missing", missing),
                           describe("unexpected", unexpected), describe("of another shape", misshaped)),

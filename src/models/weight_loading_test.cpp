@@ -71,6 +71,11 @@ TEST(WeightLoading, NamesMissingUnexpectedAndMisshapedKeys) {
   EXPECT_NE(message.find("conv_out.bias is [5] where the config asks for [4]"), std::string::npos) << message;
 }
 
+TEST(WeightLoading, ShowsNoControlCharactersOfAFile) {
+  const auto message = load_error(renamed(unet_weights(), {{"conv_in.weight", "conv\x1b[2J"}}));
+  EXPECT_NE(message.find("1 unexpected: 'conv\\x1b[2J'"), std::string::npos) << message;
+}
+
 TEST(WeightLoading, ShortensLongLists) {
   EXPECT_NE(load_error({}).find(", and "), std::string::npos);
   EXPECT_NE(load_error({}).find(" more"), std::string::npos);

@@ -8,6 +8,7 @@
 
 #include "core/errors.h"
 #include "core/text.h"
+#include "io/safetensors_header.h"
 #include "pipelines/original_layout.h"
 
 namespace lorikeet {
@@ -29,8 +30,8 @@ class PartSource : public WeightSource {
 
   void add(const std::string& name, Place place) {
     if (!places_.emplace(name, place).second) {
-      throw FormatError(
-          str(description(), ": ", place.original, " and ", places_.at(name).original, " are both ", name));
+      throw FormatError(str(description(), ": ", quoted_tensor_name(place.original), " and ",
+                            quoted_tensor_name(places_.at(name).original), " are the same tensor"));
     }
     names_.push_back(name);
   }
@@ -41,7 +42,7 @@ class PartSource : public WeightSource {
 
   torch::Tensor tensor(const std::string& name) const override {
     const auto found = places_.find(name);
-    if (found == places_.end()) throw FormatError(str(description(), ": there is no ", name));
+    if (found == places_.end()) throw FormatError(str(description(), ": there is no ", quoted_tensor_name(name)));
     const auto& [original, third] = found->second;
     auto tensor = file_->tensor(original);
     if (third >= 0) return one_third(tensor, third, original);
@@ -51,7 +52,7 @@ class PartSource : public WeightSource {
  private:
   torch::Tensor one_third(const torch::Tensor& tensor, int third, const std::string& original) const {
     if (tensor.dim() == 0 || tensor.size(0) % 3 != 0) {
-      throw FormatError(lorikeet::str(description(), ": ", original, " is ", tensor.sizes(),
+      throw FormatError(lorikeet::str(description(), ": ", quoted_tensor_name(original), " is ", tensor.sizes(),
                                       "; expected query, key and value, one after the other"));
     }
     const auto width = tensor.size(0) / 3;

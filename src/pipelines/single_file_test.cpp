@@ -316,9 +316,16 @@ TEST(SingleFile, SplitsInProjIntoQueryKeyAndValue) {
   EXPECT_TRUE(torch::equal(part->tensor(attention + "k_proj.weight"), weight.slice(0, 2, 4)));
   EXPECT_TRUE(torch::equal(part->tensor(attention + "v_proj.weight"), weight.slice(0, 4, 6)));
   EXPECT_TRUE(torch::equal(part->tensor(attention + "v_proj.bias"), torch::arange(4, 6)));
-  expect_error<FormatError>("in_proj_weight is [5, 2]; expected query, key and value", [&] {
+  expect_error<FormatError>("in_proj_weight' is [5, 2]; expected query, key and value", [&] {
     original_open_clip(source(torch::zeros({5, 2})), 1)->tensor(attention + "q_proj.weight");
   });
+}
+
+TEST(SingleFile, ATensorUnderTwoNamesIsRefused) {
+  const auto named = [](const char* name) { return std::string(kOriginalVae) + "encoder." + name + ".weight"; };
+  const auto file = std::shared_ptr<const WeightSource>(weights_from_tensors(
+      {{named("norm_out"), torch::zeros({1})}, {named("conv_norm_out"), torch::zeros({1})}}, "a file"));
+  expect_error<FormatError>("'first_stage_model.encoder.conv_norm_out.weight' and", [&] { original_vae(file); });
 }
 
 /// Every part of `file` equals the folder's.
@@ -375,7 +382,7 @@ TEST(SingleFileWriter, OldSpellingsAreWrittenAndWhatHasNoPlaceIsRefused) {
   const auto written = SafetensorsFile::open(path);
   EXPECT_EQ(written.shape("first_stage_model.encoder.mid.attn_1.q.weight"), (std::vector<int64_t>{2, 2, 1, 1}));
   EXPECT_TRUE(written.contains("cond_stage_model.transformer.text_model.embeddings.position_embedding.weight"));
-  const auto hint = expect_error<FormatError>("a vae: encoder.other.weight has no place in the original layout", [&] {
+  const auto hint = expect_error<FormatError>("a vae: 'encoder.other.weight' has no place in the original layout", [&] {
     write_single_file(path, {*unet, *vae("encoder.other.weight"), *text});
   });
   EXPECT_NE(hint.find("folder"), std::string::npos);

@@ -5,13 +5,14 @@
 #include "core/errors.h"
 #include "core/text.h"
 #include "io/safetensors.h"
+#include "io/safetensors_header.h"
 #include "pipelines/original_layout.h"
 
 namespace lorikeet {
 namespace {
 
 [[noreturn]] void refuse(const WeightSource& source, const std::string& name) {
-  throw FormatError(str(source.description(), ": ", name, " has no place in the original layout"),
+  throw FormatError(str(source.description(), ": ", quoted_tensor_name(name), " has no place in the original layout"),
                     "write a model folder in Diffusers' layout instead");
 }
 
