@@ -112,8 +112,10 @@ void set_loha(const LayerChange& change, double strength, ChangeMatrix& matrix) 
   set_product({up, down}, strength, matrix);
 }
 
+/// Of matrices. torch::kron of 2.11 fails where one of size 1 somewhere is transposed, even when made contiguous.
 torch::Tensor kronecker(const torch::Tensor& a, const torch::Tensor& b) {
-  return torch::kron(a.contiguous(), b.contiguous());  // torch 2.11 fails for some transposed tensors
+  const auto products = a.unsqueeze(1).unsqueeze(3) * b.unsqueeze(0).unsqueeze(2);
+  return products.reshape({a.size(0) * b.size(0), a.size(1) * b.size(1)});
 }
 
 void set_lokr(const LayerChange& change, double strength, ChangeMatrix& matrix) {
