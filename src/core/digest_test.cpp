@@ -28,5 +28,16 @@ TEST(Sha256, TakesBytesOfAnyValue) {
   EXPECT_EQ(sha256_hex(bytes), "40aff2e9d2d8922e47afd4648e6967497158785fbd1da870e7110266bf944880");
 }
 
+TEST(RunningDigest, EqualsTheOneOfTheWhole) {
+  const std::string bytes(300'000, 'x');
+  RunningDigest sha1(RunningDigest::Kind::kSha1), sha256(RunningDigest::Kind::kSha256);
+  for (size_t at = 0, piece = 1; at < bytes.size(); at += piece, piece *= 3) {
+    sha1.update(std::string_view(bytes).substr(at, piece));
+    sha256.update(std::string_view(bytes).substr(at, piece));
+  }
+  EXPECT_EQ(sha1.hex(), sha1_hex(bytes));
+  EXPECT_EQ(sha256.hex(), sha256_hex(bytes));
+}
+
 }  // namespace
 }  // namespace lorikeet

@@ -14,6 +14,11 @@ class ConnectionError : public HubError {
   using HubError::HubError;
 };
 
+/// The server could not be reached at all.
+class NoConnectionError : public ConnectionError {
+  using ConnectionError::ConnectionError;
+};
+
 /// What an answer that is no success means.
 enum class HubProblem {
   kRepoNotFound,  // missing, or private without a token that may see it

@@ -1,8 +1,8 @@
 // Trying again: what the Hub asks to wait for, and what may only have been an accident of the network.
 #pragma once
 
-#include <functional>
 #include <optional>
+#include <string>
 
 #include "hub/transport.h"
 
@@ -28,9 +28,12 @@ std::optional<double> asked_wait(const HttpResponse& response);
 /// Sleeps, and throws Interrupted as soon as a stop is requested.
 void wait_for_retry(double seconds);
 
+/// Logs "WHAT; trying again in 2 seconds", and waits.
+void tell_and_wait(const std::string& what, double seconds);
+
 /// Sends until there is an answer that is not worth retrying, or none is left: then the last answer is returned, or the
-/// last ConnectionError thrown. Every wait is told in the log. Not for requests with a sink, nor for those that must
-/// not be done twice (a commit).
+/// last ConnectionError thrown (a server that cannot be reached at all is tried three times). Every wait is told in the
+/// log. Not for requests with a sink, nor for those that must not be done twice (a commit).
 HttpResponse send_with_retries(HttpClient& client, const HttpRequest& request,
                                const RetryPolicy& policy = RetryPolicy::usual());
 

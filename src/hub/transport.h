@@ -1,9 +1,11 @@
 // HTTP by libcurl: one request and its answer, with the token kept from everyone but the Hub.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <initializer_list>
 #include <memory>
 #include <optional>
 #include <string>
@@ -63,6 +65,8 @@ struct HttpRequest {
   /// Seconds without a connection, or without a byte in either direction, after which the request has failed. Default:
   /// $HF_HUB_DOWNLOAD_TIMEOUT or 10.
   std::optional<double> timeout = {};
+  /// Where another thread asks to stop: then Interrupted is thrown, within a second.
+  const std::atomic<bool>* cancelled = nullptr;
 };
 
 /// Keeps its connections between requests. One thread at a time.
