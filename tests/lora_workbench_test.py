@@ -168,7 +168,7 @@ def test_fuse_bakes_the_change_in_and_extract_finds_it_again(tmp_path):
 
 
 USAGE = {
-    "no file": (["lora", "inspect"], "--file is required"),
+    "no file": (["lora", "inspect"], "FILE is required"),
     "unknown dialect": (["lora", "convert", "a", "b", "--to=webui"], "diffusers, peft, kohya"),
     "no output": (["lora", "merge", "a"], "--output is required"),
     "rank without svd": (["lora", "merge", "a", "-o", "b", "--rank=3"], "--method=svd"),

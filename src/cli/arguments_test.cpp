@@ -104,5 +104,41 @@ TEST(Arguments, CommandLineGoesBeforeTheConfigFileBeforeDefaults) {
   EXPECT_THROW(parsed({"--config=absent.toml"}), FileError);
 }
 
+struct Placed {
+  std::string in, out, output;
+  TextList more;
+  bool fast = false;
+};
+
+OptionList fields(Placed& placed) {
+  OptionList list;
+  list.add("in", &placed.in, "").required().positional();
+  list.add("out", &placed.out, "").positional();
+  list.add("more", &placed.more, "").positional();
+  list.add("output", &placed.output, "").short_name('o');
+  list.add("fast", &placed.fast, "");
+  return list;
+}
+
+TEST(Arguments, WordsWithoutANameGoToTheirPlaces) {
+  Placed placed;
+  parse_arguments({"a", "--fast", "b", "-o", "f", "c", "d"}, fields(placed));
+  EXPECT_EQ(placed.in, "a");
+  EXPECT_EQ(placed.out, "b");
+  EXPECT_EQ(placed.output, "f");
+  EXPECT_EQ(placed.more, (TextList{"c", "d"}));
+  EXPECT_TRUE(placed.fast);
+  Placed empty;
+  try {
+    fields(empty).check();
+    ADD_FAILURE() << "a place is required";
+  } catch (const UsageError& error) {
+    EXPECT_STREQ(error.what(), "IN is required");
+  }
+  EXPECT_THROW(parse_arguments({"a", "-x"}, fields(empty)), UsageError) << "no such letter";
+  EXPECT_THROW(parse_arguments({"-o"}, fields(empty)), UsageError) << "no value";
+  EXPECT_EQ(fields(empty).positional_usage(), " IN OUT MORE...");
+}
+
 }  // namespace
 }  // namespace lorikeet

@@ -168,6 +168,13 @@ bool Option::is_list() const {
 
 bool Option::is_number() const { return type() == "int" || type() == "float"; }
 
+std::string Option::shown_name() const {
+  if (!positional_) return (short_ == '\0' ? "" : str("-", short_, ", ")) + "--" + name_;
+  std::string name = name_;
+  std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return std::toupper(c); });
+  return is_list() ? name + "..." : name;
+}
+
 std::string Option::type() const {
   static constexpr const char* kTypes[] = {"flag", "int", "float", "str", "list", "int", "float", "str", "list"};
   return kTypes[target_.index()];
@@ -207,9 +214,8 @@ void Option::check_choice(const std::string& value) const {
 
 void Option::check() const {
   if (required_ && value_text() == kUnset) {
-    throw UsageError(
-        str("--", name_, " is required"),
-        positional_ ? "`--help` shows where it goes" : str("give --", name_, "=..., or put it into a --config file"));
+    if (positional_) throw UsageError(str(shown_name(), " is required"), "`--help` shows where it goes");
+    throw UsageError(str("--", name_, " is required"), str("give --", name_, "=..., or put it into a --config file"));
   }
   const auto check_value = [this](const auto& value) {
     using T = std::decay_t<decltype(value)>;

@@ -52,6 +52,8 @@ class Option {
   bool is_number() const;
   const Target& target() const { return target_; }
 
+  /// "--name", "-o, --output", or "FILE" for what is given by its place.
+  std::string shown_name() const;
   /// flag, int, float, str or list.
   std::string type() const;
   /// The value the member held when the list was made, spelled as on a command line; "none" when unset.

@@ -1,4 +1,3 @@
-#include <cctype>
 #include <sstream>
 
 #include "core/options.h"
@@ -16,17 +15,6 @@ std::string placeholder(const Option& option) {
   if (type == "int") return "=N";
   if (type == "float") return "=X";
   return type == "list" ? " TEXT..." : "=TEXT";
-}
-
-/// "--name", "-o, --output", or "FILE" for what is given by its place.
-std::string shown_name(const Option& option) {
-  if (!option.is_positional()) {
-    const std::string letter = option.short_letter() == '\0' ? "" : str("-", option.short_letter(), ", ");
-    return letter + "--" + option.name();
-  }
-  std::string name = option.name();
-  for (char& c : name) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
-  return option.is_list() ? name + "..." : name;
 }
 
 /// "required", "default 512; a multiple of 8, at least 8", "default none"; empty for a plain flag.
@@ -66,7 +54,7 @@ std::string wrap_text(const std::string& text, size_t indent) {
 std::string OptionList::positional_usage() const {
   std::string out;
   for (const Option& option : options_) {
-    if (option.is_positional()) out += " " + shown_name(option);
+    if (option.is_positional()) out += " " + option.shown_name();
   }
   return out;
 }
@@ -78,7 +66,7 @@ std::string OptionList::help_text() const {
       group = option.group();
       out += "\n" + group + ":\n";
     }
-    out += "  " + shown_name(option) + (option.is_positional() ? "" : placeholder(option));
+    out += "  " + option.shown_name() + (option.is_positional() ? "" : placeholder(option));
     if (const std::string known = facts(option); !known.empty()) out += "  (" + known + ")";
     out += "\n" + wrap_text(option.help(), kIndent);
   }
@@ -94,7 +82,7 @@ std::string OptionList::markdown() const {
     }
     const std::string constraint = option.constraint();
     const std::string initial = option.is_required() ? "**required**" : "`" + option.default_text() + "`";
-    out += "| `" + shown_name(option) + "` | " + option.type() + " | " + initial + " | " + escaped(option.help());
+    out += "| `" + option.shown_name() + "` | " + option.type() + " | " + initial + " | " + escaped(option.help());
     if (!constraint.empty()) out += " (" + constraint + ")";
     out += " |\n";
   }
@@ -106,8 +94,8 @@ std::string OptionList::contract(const std::string& prefix) const {
   for (const Option& option : options_) {
     const std::string initial = option.is_required() ? "required" : option.default_text();
     const std::string constraint = option.constraint();
-    out += str(prefix, " ", option.is_positional() ? shown_name(option) : "--" + option.name(), " ", option.type(), " ",
-               initial);
+    out += str(prefix, " ", option.is_positional() ? option.shown_name() : "--" + option.name(), " ", option.type(),
+               " ", initial);
     out += constraint.empty() ? "\n" : str(" [", constraint, "]\n");
   }
   return out;
