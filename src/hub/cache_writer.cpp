@@ -1,0 +1,153 @@
+#include "hub/cache_writer.h"
+
+#include <unistd.h>
+
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <random>
+
+#include "core/atomic_file.h"
+#include "core/errors.h"
+#include "core/text.h"
+#include "hub/api.h"
+#include "hub/cache.h"
+#include "hub/environment.h"
+
+namespace lorikeet {
+namespace fs = std::filesystem;
+namespace {
+
+constexpr auto kStale = std::chrono::hours(24);
+constexpr const char* kCacheTag =
+    "Signature: 8a477f597d28d172789f06886806bc55\n"
+    "# Models and data of the Hugging Face Hub, which can be fetched again: backups may leave this folder out.\n";
+
+std::string random_digits() {
+  std::random_device source;
+  std::string text;
+  for (int i = 0; i < 8; ++i) text += "0123456789abcdef"[source() & 15];
+  return text;
+}
+
+bool is_there(const fs::path& path) {
+  std::error_code ignored;
+  return fs::exists(path, ignored);  // through links: a link to nothing is not there
+}
+
+void make_folder(const fs::path& folder) {
+  std::error_code error;
+  fs::create_directories(folder, error);
+  if (error) {
+    throw FileError(str("cannot make the folder ", folder.string(), ": ", error.message()),
+                    "the Hub's cache must be a folder you may write to; HF_HOME names another");
+  }
+}
+
+/// Made aside and moved into place: another process may be doing the same.
+bool link_aside(const fs::path& target, const fs::path& place) {
+  fs::path aside = place;
+  aside += "." + random_digits();
+  std::error_code error;
+  fs::create_symlink(target, aside, error);
+  if (error) return false;
+  fs::rename(aside, place, error);
+  if (!error) return true;
+  fs::remove(aside);
+  throw FileError(str("cannot write ", place.string(), ": ", error.message()));
+}
+
+void copy_aside(const fs::path& blob, const fs::path& place) {
+  fs::path aside = place;
+  aside += str(".", random_digits(), ".incomplete");
+  std::error_code error;
+  fs::copy_file(blob, aside, error);
+  if (!error) fs::rename(aside, place, error);
+  if (!error) return;
+  std::error_code ignored;
+  fs::remove(aside, ignored);
+  throw FileError(str("cannot write ", place.string(), ": ", error.message()));
+}
+
+}  // namespace
+
+CacheRepo::CacheRepo(const HubRepo& repo) : cache_(hub_cache_folder()) {
+  std::string name = repo_type_name(repo.type) + "s--" + repo.id;
+  if (const size_t slash = name.find('/'); slash != std::string::npos) name.replace(slash, 1, "--");
+  folder_ = cache_ / name;
+}
+
+fs::path CacheRepo::blob(const std::string& etag) const { return folder_ / "blobs" / etag; }
+fs::path CacheRepo::snapshot(const std::string& commit) const { return folder_ / "snapshots" / commit; }
+fs::path CacheRepo::lock_file(const std::string& etag) const {
+  return cache_ / ".locks" / folder_.filename() / (etag + ".lock");
+}
+fs::path CacheRepo::incomplete(const std::string& etag) const {
+  return folder_ / "blobs" / str(etag, ".", random_digits(), ".incomplete");
+}
+
+std::optional<std::string> CacheRepo::commit_of(const std::string& revision) const {
+  if (is_commit(revision)) return revision;
+  const fs::path file = folder_ / "refs" / revision;
+  std::error_code ignored;
+  if (!fs::is_regular_file(file, ignored)) return std::nullopt;
+  std::string commit = read_file(file, 4096);
+  while (!commit.empty() && std::isspace(static_cast<unsigned char>(commit.back()))) commit.pop_back();
+  if (!is_commit(commit)) return std::nullopt;
+  return commit;
+}
+
+std::optional<fs::path> CacheRepo::find(const std::string& commit, const std::string& path) const {
+  const fs::path file = snapshot(commit) / path;
+  if (!is_there(file)) return std::nullopt;
+  return file;
+}
+
+void CacheRepo::make_folders() const {
+  make_folder(folder_ / "blobs");
+  make_folder(folder_ / "snapshots");
+  if (!is_there(cache_ / "CACHEDIR.TAG")) write_file_atomically(cache_ / "CACHEDIR.TAG", kCacheTag);
+}
+
+void CacheRepo::write_ref(const std::string& revision, const std::string& commit) const {
+  if (revision == commit || commit_of(revision) == commit) return;
+  const fs::path file = folder_ / "refs" / revision;
+  make_folder(file.parent_path());
+  write_file_atomically(file, commit);
+}
+
+void CacheRepo::mark_missing(const std::string& commit, const std::string& path) const {
+  const fs::path file = folder_ / ".no_exist" / commit / path;
+  if (is_there(file)) return;
+  make_folder(file.parent_path());
+  write_file_atomically(file, "");
+}
+
+fs::path CacheRepo::link(const std::string& commit, const std::string& path, const std::string& etag) const {
+  const fs::path place = snapshot(commit) / path;
+  make_folder(place.parent_path());
+  const fs::path target = blob(etag).lexically_relative(place.parent_path());
+  if (environment_flag("HF_HUB_DISABLE_SYMLINKS") || !link_aside(target, place)) copy_aside(blob(etag), place);
+  return place;
+}
+
+void CacheRepo::remove_stale(const std::string& etag) const {
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(folder_ / "blobs", error)) {
+    const std::string name = entry.path().filename().string();
+    if (!name.starts_with(etag + ".") || !name.ends_with(".incomplete")) continue;
+    const auto written = fs::last_write_time(entry.path(), error);
+    if (!error && fs::file_time_type::clock::now() - written > kStale) fs::remove(entry.path(), error);
+  }
+}
+
+bool is_commit(const std::string& revision) {
+  return revision.size() == 40 && revision.find_first_not_of("0123456789abcdef") == std::string::npos;
+}
+
+void require_revision(const std::string& revision) {
+  if (is_safe_repo_path(revision)) return;
+  throw UsageError(str("the revision \"", revision, "\" is not the name of a branch, a tag or a commit"));
+}
+
+}  // namespace lorikeet

@@ -1,0 +1,138 @@
+#include "hub/find_on_hub.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "core/errors.h"
+#include "core/listed.h"
+#include "core/log.h"
+#include "core/text.h"
+#include "hub/cache.h"
+#include "hub/cache_writer.h"
+#include "hub/hub_error.h"
+#include "hub/snapshot.h"
+#include "hub/token.h"
+
+namespace lorikeet {
+namespace fs = std::filesystem;
+namespace {
+
+constexpr const char* kLoraFile = "pytorch_lora_weights.safetensors";
+
+bool is_there(const fs::path& path) {
+  std::error_code ignored;
+  return fs::exists(path, ignored);
+}
+
+/// A misspelt path looks like an id: the message must speak of both.
+template <class Action>
+auto asking_for(const std::string& name, Action action) {
+  const std::string start = str("\"", name, "\" is no path here, and ");
+  try {
+    return action();
+  } catch (const HubAnswerError& error) {
+    if (error.problem() != HubProblem::kRepoNotFound) throw;
+    throw HubAnswerError(error.problem(), error.status(), start + error.what(), error.hint());
+  } catch (const NoConnectionError& error) {
+    throw NoConnectionError(str(start, "the Hub cannot be reached: ", error.what()), error.hint());
+  }
+}
+
+fs::path download_model(const HubRepo& repo, const std::string& revision, const std::optional<std::string>& variant) {
+  HubClient client(hub_token());
+  const auto info = repo_info(client, repo, revision);
+  const auto files = model_files(list_files(client, repo, info.sha), variant.value_or(""));
+  log_info(str("fetching ", repo_text(repo), " (revision ", revision, ", commit ", info.sha.substr(0, 8), ")"));
+  const auto has = [&](const char* path) {
+    return std::any_of(files.begin(), files.end(), [&](const RepoFile& file) { return file.path == path; });
+  };
+  if (!has("model_index.json") || !has("unet/config.json")) {
+    throw HubError(str("the ", repo_text(repo), " holds no Stable Diffusion model in Diffusers' layout"),
+                   "a LoRA goes into --lora; a single file of a model is fetched with `lorikeet hub download`");
+  }
+  return download_files(client, repo, revision, info.sha, files);
+}
+
+/// "owner/name/folder/file.safetensors" in its two halves; an id alone has no second.
+std::pair<std::string, std::string> split_id(const std::string& name) {
+  const size_t owner_end = name.find('/');
+  const size_t end = owner_end == std::string::npos ? owner_end : name.find('/', owner_end + 1);
+  if (end == std::string::npos) return {name, ""};
+  return {name.substr(0, end), name.substr(end + 1)};
+}
+
+std::string lora_in(const std::vector<std::string>& files, const HubRepo& repo) {
+  if (std::find(files.begin(), files.end(), kLoraFile) != files.end()) return kLoraFile;
+  std::vector<std::string> candidates;
+  for (const auto& file : files) {
+    if (file.ends_with(".safetensors") && file.find('/') == std::string::npos) candidates.push_back(file);
+  }
+  if (candidates.size() == 1) return candidates.front();
+  throw HubError(
+      str("the ", repo_text(repo), " has no ", kLoraFile, ", and ",
+          candidates.empty() ? std::string("no other .safetensors file") : "several others: " + listed(candidates)),
+      candidates.empty() ? "is it a LoRA's?" : str("name one: ", repo.id, "/", candidates.front()));
+}
+
+/// What is in the cache of the repository's main revision.
+std::optional<fs::path> cached_lora(const HubRepo& repo, const std::string& path) {
+  const CacheRepo cache(repo);
+  const auto commit = cache.commit_of("main");
+  if (!commit) return std::nullopt;
+  if (!path.empty()) return cache.find(*commit, path);
+  std::vector<std::string> files;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(cache.snapshot(*commit), error)) {
+    files.push_back(entry.path().filename().string());
+  }
+  if (files.empty()) return std::nullopt;
+  return cache.find(*commit, lora_in(files, repo));
+}
+
+}  // namespace
+
+fs::path find_model_folder(const std::string& name_or_path, const std::optional<std::string>& revision,
+                           const std::optional<std::string>& variant) {
+  if (is_there(name_or_path) || !is_hub_id(name_or_path) || hub_is_offline()) {
+    return resolve_model_folder(name_or_path, revision, variant);
+  }
+  const std::string wanted = revision && !revision->empty() ? *revision : "main";
+  const auto snapshot = cached_snapshot(name_or_path, wanted);
+  if (snapshot && missing_model_files(*snapshot, variant).empty()) return *snapshot;
+
+  const auto folder = asking_for(name_or_path, [&] { return download_model({name_or_path}, wanted, variant); });
+  const auto missing = missing_model_files(folder, variant);
+  if (missing.empty()) return folder;
+  throw HubError(
+      str("the model ", name_or_path, " on ", hub_endpoint(), " (revision ", wanted, ") lacks ", listed(missing, 4)),
+      variant ? str("leave out the variant \"", *variant, "\", or name one it has") : "");
+}
+
+fs::path find_lora_file(const std::string& name_or_path) {
+  const auto [id, path] = split_id(name_or_path);
+  const bool may_be_id =
+      id.find('/') != std::string::npos && is_hub_id(id) && (path.empty() || is_safe_repo_path(path));
+  if (is_there(name_or_path) || !may_be_id || name_or_path.ends_with(".safetensors") == path.empty()) {
+    return name_or_path;
+  }
+  const HubRepo repo{id};
+  if (hub_is_offline()) {
+    if (const auto cached = cached_lora(repo, path)) return *cached;
+    throw HubError(str("\"", name_or_path, "\" is no path here, and not in the cache ", hub_cache_folder().string()),
+                   str("HF_HUB_OFFLINE is set; without it, it is fetched from the Hub"));
+  }
+  return asking_for(name_or_path, [&]() -> fs::path {
+    HubClient client(hub_token());
+    try {
+      const std::string file = path.empty() ? lora_in(repo_info(client, repo).files, repo) : path;
+      return download_file(client, repo, "main", file);
+    } catch (const ConnectionError& error) {
+      const auto cached = cached_lora(repo, path);
+      if (!cached) throw;
+      log_warning(str(error.what(), "; going on with ", cached->string()));
+      return *cached;
+    }
+  });
+}
+
+}  // namespace lorikeet
