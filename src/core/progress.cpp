@@ -121,9 +121,11 @@ ProgressOutput ProgressOutput::standard_error() {
   return output;
 }
 
-ProgressBar::ProgressBar(std::string description, int64_t total, int64_t initial, ProgressOutput output)
+ProgressBar::ProgressBar(std::string description, int64_t total, int64_t initial, ProgressOutput output,
+                         std::string unit)
     : output_(std::move(output)) {
   state_.description = std::move(description);
+  state_.unit = std::move(unit);
   state_.total = total;
   state_.done = measured_done_ = initial;
   started_ = measured_at_ = output_.clock();

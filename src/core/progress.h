@@ -42,7 +42,7 @@ class ProgressBar {
  public:
   /// `initial` units were done before (a resumed run): they count for the bar, not for the rate.
   ProgressBar(std::string description, int64_t total, int64_t initial = 0,
-              ProgressOutput output = ProgressOutput::standard_error());
+              ProgressOutput output = ProgressOutput::standard_error(), std::string unit = "it");
   /// Leaves the last state on the screen.
   ~ProgressBar();
   ProgressBar(const ProgressBar&) = delete;
