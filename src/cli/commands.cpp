@@ -1,6 +1,8 @@
+#include "cli/auth_commands.h"
 #include "cli/command.h"
 #include "cli/doctor.h"
 #include "cli/generate.h"
+#include "cli/hub_commands.h"
 #include "cli/lora_commands.h"
 #include "cli/train_dreambooth.h"
 #include "cli/train_text_to_image.h"
@@ -77,6 +79,43 @@ const std::vector<Command>& commands() {
             .about = "Tells how far apart the changes of two LoRAs are, whatever their dialects and kinds.",
             .example = "  lorikeet lora diff A.safetensors B.safetensors --layers"},
            lora_diff),
+      bind({.name = "auth login",
+            .summary = "Log in to the Hugging Face Hub",
+            .about = "Shows a page and a code to confirm in a browser, or takes --token, and keeps the token where the "
+                     "`hf` program keeps it too.",
+            .example = "  lorikeet auth login"},
+           auth_login),
+      bind({.name = "auth logout",
+            .summary = "Forget the Hub's tokens on this machine",
+            .about = "Removes the active token and all that are kept, or the one that --token_name says.",
+            .example = "  lorikeet auth logout"},
+           auth_logout),
+      bind({.name = "auth whoami",
+            .summary = "Tell who is logged in to the Hub",
+            .about = "Asks the Hub whose the active token is.",
+            .example = "  lorikeet auth whoami"},
+           auth_whoami),
+      bind({.name = "auth list",
+            .summary = "List the Hub's tokens on this machine by name",
+            .about = "The active one has a star. The tokens themselves are not shown.",
+            .example = "  lorikeet auth list"},
+           auth_list),
+      bind({.name = "auth switch",
+            .summary = "Use another of the Hub's tokens on this machine",
+            .about = "Makes a token of `lorikeet auth list` the active one.",
+            .example = "  lorikeet auth switch --token_name=work"},
+           auth_switch),
+      bind({.name = "hub download",
+            .summary = "Fetch a model, a dataset or files of one from the Hub",
+            .about = "Fetches what is missing into the cache that the Python libraries use too, checks every byte, and "
+                     "prints where it is.",
+            .example = "  lorikeet hub download stable-diffusion-v1-5/stable-diffusion-v1-5 --pipeline"},
+           hub_download),
+      bind({.name = "hub ls",
+            .summary = "List the files of a model or a dataset on the Hub",
+            .about = "Prints size in bytes and path of every file.",
+            .example = "  lorikeet hub ls stable-diffusion-v1-5/stable-diffusion-v1-5"},
+           hub_ls),
       bind({.name = "doctor",
             .summary = "Tell what this machine has, and what would be slow on it",
             .about = "Looks at the processor, memory, disk, libtorch, GPU and Hugging Face caches. Changes nothing.",

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cctype>
-#include <cstdlib>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -10,6 +9,8 @@
 #include "core/errors.h"
 #include "core/listed.h"
 #include "core/text.h"
+#include "hub/environment.h"
+#include "hub/home.h"
 
 namespace lorikeet {
 namespace fs = std::filesystem;
@@ -18,43 +19,6 @@ namespace {
 using nlohmann::json;
 
 constexpr size_t kSmallFile = 16 << 20;
-
-std::optional<std::string> environment(const char* name) {
-  const char* value = std::getenv(name);
-  if (value == nullptr || *value == '\0') return std::nullopt;
-  return std::string(value);
-}
-
-/// Python's os.path.expanduser and expandvars, as far as a cache's path needs them: unknown names stay as they are.
-std::string expand(const std::string& text) {
-  std::string out;
-  size_t at = 0;
-  if (!text.empty() && text[0] == '~' && (text.size() == 1 || text[1] == '/')) {
-    if (auto home = environment("HOME")) {
-      out = *home;
-      at = 1;
-    }
-  }
-  while (at < text.size()) {
-    if (text[at] != '$') {
-      out += text[at++];
-      continue;
-    }
-    const bool braced = at + 1 < text.size() && text[at + 1] == '{';
-    size_t end = at + (braced ? 2 : 1);
-    const size_t start = end;
-    while (end < text.size() && (std::isalnum(static_cast<unsigned char>(text[end])) || text[end] == '_')) ++end;
-    const auto value = end > start ? environment(text.substr(start, end - start).c_str()) : std::nullopt;
-    const bool closed = !braced || (end < text.size() && text[end] == '}');
-    if (!value || !closed) {
-      out += text[at++];
-      continue;
-    }
-    out += *value;
-    at = end + (braced ? 1 : 0);
-  }
-  return out;
-}
 
 bool is_file(const fs::path& path) {
   std::error_code ignored;
@@ -124,11 +88,9 @@ bool looks_like_path(const std::string& text) {
 
 fs::path hub_cache_folder() {
   for (const char* name : {"HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"}) {
-    if (auto value = environment(name)) return expand(*value);
+    if (auto value = environment(name)) return expand_path(*value);
   }
-  if (auto home = environment("HF_HOME")) return fs::path(expand(*home)) / "hub";
-  if (auto cache = environment("XDG_CACHE_HOME")) return fs::path(expand(*cache)) / "huggingface" / "hub";
-  return fs::path(expand("~/.cache")) / "huggingface" / "hub";
+  return hub_home_folder() / "hub";
 }
 
 bool is_hub_id(const std::string& text) {
