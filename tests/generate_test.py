@@ -206,9 +206,9 @@ def test_a_model_folder_that_is_not_there(tmp_path):
 
 def test_a_hub_id_that_is_not_cached_names_the_download(tmp_path):
     done = run("--prompt=x", "--pretrained_model_name_or_path=owner/name", f"--output={tmp_path}/p.png",
-               env={"HF_HUB_CACHE": str(tmp_path)})
+               env={"HF_HUB_CACHE": str(tmp_path), "HF_HUB_OFFLINE": "1"})
     assert done.returncode == 1
-    assert "owner/name" in done.stderr and "hf download owner/name" in done.stderr
+    assert "owner/name" in done.stderr and "hub download owner/name" in done.stderr
 
 
 def test_an_output_that_cannot_be_written_is_told_before_the_work(tmp_path):

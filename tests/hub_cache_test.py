@@ -37,7 +37,7 @@ def generate(output, model, env, *flags):
     return subprocess.run(
         [PROGRAM, "generate", f"--pretrained_model_name_or_path={model}", "--prompt=panda", "--num_inference_steps=1",
          "--seed=0", "--device=cpu", f"--output={output}", *flags],
-        capture_output=True, text=True, timeout=120, env={**cleared, **env})
+        capture_output=True, text=True, timeout=120, env={**cleared, "HF_HUB_OFFLINE": "1", **env})
 
 
 def test_the_cache_is_one_that_huggingface_hub_understands(cache):

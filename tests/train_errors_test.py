@@ -90,8 +90,9 @@ def test_a_model_folder_that_is_not_there(tmp_path):
 
 def test_a_hub_id_that_is_not_in_the_cache_names_the_download(tmp_path):
     (tmp_path / "cache").mkdir()
-    done = train(tmp_path, "--pretrained_model_name_or_path=owner/name", HF_HUB_CACHE=str(tmp_path / "cache"))
-    assert "hf download owner/name" in check_failed(done, 1, "owner/name", str(tmp_path / "cache"))
+    done = train(tmp_path, "--pretrained_model_name_or_path=owner/name", HF_HUB_CACHE=str(tmp_path / "cache"),
+                 HF_HUB_OFFLINE="1")
+    assert "hub download owner/name" in check_failed(done, 1, "owner/name", str(tmp_path / "cache"))
     assert left_in(tmp_path) == ["cache"]
 
 

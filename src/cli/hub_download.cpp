@@ -1,7 +1,6 @@
 #include <filesystem>
 #include <iostream>
 
-#include "cli/download_bars.h"
 #include "cli/hub_commands.h"
 #include "core/errors.h"
 #include "core/text.h"
@@ -74,7 +73,6 @@ void hub_download(const HubDownloadOptions& options) {
   DownloadOptions how;
   how.force = options.force_download;
   how.fetch.connections = static_cast<int>(options.connections);
-  const DownloadBars bars;
   if (options.files && options.files->size() == 1) {
     std::cout << download_file(client, repo, options.revision, options.files->front(), how).string() << "\n";
     return;

@@ -9,6 +9,7 @@
 #include "core/log.h"
 #include "core/text.h"
 #include "engine/device.h"
+#include "hub/fetch_by_name.h"
 #include "lora/lora_parts.h"
 
 namespace lorikeet {
@@ -54,7 +55,7 @@ LoraWriteOptions write_options(const std::string& to, const std::string& dtype) 
 }
 
 LoraFile read_lora_argument(const std::string& path, bool strict) {
-  auto file = read_lora_file(path);
+  auto file = read_lora_file(fetch_lora_file(path));
   std::vector<std::string> unused;
   for (const auto& [key, reason] : file.unused) unused.push_back(str(key, " (", reason, ")"));
   if (strict && !unused.empty()) {

@@ -5,6 +5,7 @@
 #include "core/listed.h"
 #include "core/log.h"
 #include "core/text.h"
+#include "hub/fetch_by_name.h"
 #include "pipelines/components.h"
 #include "pipelines/fuse_model.h"
 
@@ -47,7 +48,7 @@ void lora_fuse(const LoraFuseOptions& options) {
   request.model =
       find_model(options.pretrained_model_name_or_path, options.revision, options.variant, options.single_file_config);
   for (const auto& argument : arguments) {
-    request.loras.push_back({read_lora_file(argument.path), {argument.weight, blocks}});
+    request.loras.push_back({read_lora_file(fetch_lora_file(argument.path)), {argument.weight, blocks}});
   }
   const auto fused = write_fused_model(request, options.output);
   for (size_t i = 0; i < arguments.size(); ++i) tell_report(arguments[i].path, fused.reports[i]);

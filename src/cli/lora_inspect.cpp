@@ -10,6 +10,7 @@
 #include "cli/numbers.h"
 #include "core/errors.h"
 #include "core/text.h"
+#include "hub/fetch_by_name.h"
 #include "lora/inspect.h"
 #include "pipelines/lora_adapters.h"
 
@@ -169,7 +170,7 @@ OptionList fields(LoraInspectOptions& o) {
 void lora_inspect(const LoraInspectOptions& options) {
   LoraInspectOptions copy = options;
   fields(copy).check();
-  const auto file = read_lora_file(options.file);
+  const auto file = read_lora_file(fetch_lora_file(options.file));
   const auto summary = inspect_lora(file);
   const auto without_effect = unmatched(file, options);
   if (options.json) {

@@ -3,6 +3,7 @@
 #include <new>
 
 #include "cli/command.h"
+#include "cli/download_bars.h"
 #include "cli/help.h"
 #include "core/errors.h"
 #include "core/interrupt.h"
@@ -25,6 +26,7 @@ void run(const TextList& words) {
   const auto [command, length] = find_command(words, commands());
   if (command == nullptr) refuse_command(words, commands());
   install_interrupt_handlers();
+  const DownloadBars bars;
   if (!command->run({words.begin() + length, words.end()})) std::cout << command_help(*command);
 }
 

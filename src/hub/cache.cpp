@@ -162,8 +162,9 @@ fs::path resolve_model_folder(const std::string& name_or_path, const std::option
   const std::string& id = name_or_path;
   const std::string wanted = revision && !revision->empty() ? *revision : "main";
   const std::string at = wanted == "main" ? "" : " --revision " + wanted;
-  const std::string hint = str("downloading comes with a later version; until then fetch it with `hf download ", id, at,
-                               "`, or give the path of a model folder");
+  const std::string hint = str("`lorikeet hub download ", id, at,
+                               " --pipeline` fetches it where HF_HUB_OFFLINE is not set; or give the path of a model "
+                               "folder");
   const auto snapshot = cached_snapshot(id, wanted);
   if (!snapshot) {
     throw HubError(str("\"", id, "\" is no folder here, and as a Hub id it is not in the cache ",

@@ -145,7 +145,7 @@ TEST_F(HubCache, AnAbsentIdNamesTheCacheAndTheCommandThatHelps) {
   const auto message = message_of<HubError>([] { resolve_model_folder("owner/other", "v2"); });
   EXPECT_NE(message.find("\"owner/other\" is no folder here"), std::string::npos) << message;
   EXPECT_NE(message.find(root_.string()), std::string::npos) << message;
-  EXPECT_NE(message.find("hf download owner/other --revision v2"), std::string::npos) << message;
+  EXPECT_NE(message.find("hub download owner/other --revision v2"), std::string::npos) << message;
 }
 
 TEST_F(HubCache, APartialModelNamesWhatIsMissing) {

@@ -6,6 +6,7 @@
 #include "core/errors.h"
 #include "core/text.h"
 #include "hub/cache.h"
+#include "hub/fetch_by_name.h"
 #include "pipelines/single_file.h"
 
 namespace lorikeet {
@@ -60,7 +61,7 @@ ModelSource find_model(const std::string& name_or_path, const std::optional<std:
                        const std::optional<std::string>& variant,
                        const std::optional<std::string>& single_file_config) {
   if (!is_file(name_or_path)) {
-    const auto folder = resolve_model_folder(name_or_path, revision, variant);
+    const auto folder = fetch_model_folder(name_or_path, revision, variant);
     if (single_file_config) {
       throw UsageError(str("the single file's config \"", *single_file_config, "\" is given, but ", name_or_path,
                            " is a model folder"),

@@ -28,9 +28,10 @@ struct ModelSource {
   bool is_single_file() const;
 };
 
-/// `name_or_path`: a file, a folder, or a Hub id that is wholly in the cache. `single_file_config`, for a file only: a
-/// folder in Diffusers' layout, or a Hub id in the cache. Throws as resolve_model_folder in hub/cache.h does;
-/// UsageError for a config without a single file, and for a single file with a variant or a revision.
+/// `name_or_path`: a file, a folder, or a Hub id, whose files are downloaded where the cache lacks some.
+/// `single_file_config`, for a file only: a folder in Diffusers' layout, or a Hub id in the cache. Throws as
+/// fetch_model_folder in hub/fetch_by_name.h does; UsageError for a config without a single file, and for a single file
+/// with a variant or a revision.
 ModelSource find_model(const std::string& name_or_path, const std::optional<std::string>& revision,
                        const std::optional<std::string>& variant,
                        const std::optional<std::string>& single_file_config = std::nullopt);

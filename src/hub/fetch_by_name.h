@@ -11,13 +11,13 @@ namespace lorikeet {
 /// another is downloaded, with the token of hub/token.h. With $HF_HUB_OFFLINE as resolve_model_folder (cache.h).
 /// Throws FileError for a path that does not exist; HubError for a repository that is not there or holds no Stable
 /// Diffusion model; and as download_file does.
-std::filesystem::path find_model_folder(const std::string& name_or_path,
-                                        const std::optional<std::string>& revision = std::nullopt,
-                                        const std::optional<std::string>& variant = std::nullopt);
+std::filesystem::path fetch_model_folder(const std::string& name_or_path,
+                                         const std::optional<std::string>& revision = std::nullopt,
+                                         const std::optional<std::string>& variant = std::nullopt);
 
 /// An existing path is itself. `owner/name` is that repository's pytorch_lora_weights.safetensors, or its only
 /// .safetensors; `owner/name/some/file.safetensors` that file of it. Asked anew every time; the cache stands in where
-/// the Hub cannot be reached. Throws as find_model_folder does.
-std::filesystem::path find_lora_file(const std::string& name_or_path);
+/// the Hub cannot be reached. Throws as fetch_model_folder does.
+std::filesystem::path fetch_lora_file(const std::string& name_or_path);
 
 }  // namespace lorikeet

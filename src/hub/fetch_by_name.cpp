@@ -1,4 +1,4 @@
-#include "hub/find_on_hub.h"
+#include "hub/fetch_by_name.h"
 
 #include <algorithm>
 #include <vector>
@@ -91,8 +91,8 @@ std::optional<fs::path> cached_lora(const HubRepo& repo, const std::string& path
 
 }  // namespace
 
-fs::path find_model_folder(const std::string& name_or_path, const std::optional<std::string>& revision,
-                           const std::optional<std::string>& variant) {
+fs::path fetch_model_folder(const std::string& name_or_path, const std::optional<std::string>& revision,
+                            const std::optional<std::string>& variant) {
   if (is_there(name_or_path) || !is_hub_id(name_or_path) || hub_is_offline()) {
     return resolve_model_folder(name_or_path, revision, variant);
   }
@@ -108,7 +108,7 @@ fs::path find_model_folder(const std::string& name_or_path, const std::optional<
       variant ? str("leave out the variant \"", *variant, "\", or name one it has") : "");
 }
 
-fs::path find_lora_file(const std::string& name_or_path) {
+fs::path fetch_lora_file(const std::string& name_or_path) {
   const auto [id, path] = split_id(name_or_path);
   const bool may_be_id =
       id.find('/') != std::string::npos && is_hub_id(id) && (path.empty() || is_safe_repo_path(path));
