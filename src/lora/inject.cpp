@@ -2,66 +2,40 @@
 
 #include <fnmatch.h>
 
-#include <cmath>
-
 #include "core/errors.h"
 #include "core/text.h"
+#include "lora/pissa.h"
 
 namespace lorikeet {
 namespace {
 
-/// What nn.Linear's and nn.Conv2d's constructors draw for a weight; only the draws matter, the values are overwritten.
-void draw_constructor(torch::Tensor weight, torch::Generator& generator) {
-  const double fan_in = static_cast<double>(weight[0].numel());
-  const double bound = 1 / std::sqrt(fan_in);
-  weight.uniform_(-bound, bound, generator);
-}
+/// A convolution that sees more than one pixel.
+bool is_wide(const torch::Tensor& weight) { return weight.dim() == 4 && weight.size(2) * weight.size(3) > 1; }
 
-int64_t rank_of(const std::string& path, const LoraConfig& config) {
-  for (const auto& [target, rank] : config.rank_pattern) {
-    if (is_meant(path, target)) return rank;
+InitialOptions options_of(const std::string& path, const torch::Tensor& weight, const LoraConfig& config) {
+  InitialOptions options{config.algorithm, config.rank, config.alpha, config.rank_stabilized, config.lokr_factor};
+  if (is_wide(weight)) {
+    options.rank = config.conv_rank.value_or(config.rank);
+    if (config.conv_alpha) options.alpha = config.conv_alpha;
   }
-  return config.rank;
+  for (const auto& [target, rank] : config.rank_pattern) {
+    if (!is_meant(path, target)) continue;
+    options.rank = rank;
+    break;
+  }
+  return options;
 }
 
-std::shared_ptr<LoraAdapter> fresh_adapter(const torch::Tensor& weight, int64_t rank, const LoraConfig& config,
+std::shared_ptr<LoraAdapter> fresh_adapter(const std::string& path, AdaptableLayer& layer, const LoraConfig& config,
                                            torch::Generator& generator) {
   auto adapter = std::make_shared<LoraAdapter>();
-  auto down_shape = weight.sizes().vec();
-  down_shape[0] = rank;
-  std::vector<int64_t> up_shape{weight.size(0), rank};
-  if (weight.dim() == 4) up_shape.insert(up_shape.end(), {1, 1});
-  auto down = torch::empty(down_shape), up = torch::empty(up_shape);
-  draw_constructor(down, generator);
-  draw_constructor(up, generator);
-  down.normal_(0, 1.0 / static_cast<double>(rank), generator);
-  up.zero_();
-  adapter->down = down.to(weight.device()).set_requires_grad(true);
-  adapter->up = up.to(weight.device()).set_requires_grad(true);
-  adapter->alpha = config.alpha.value_or(static_cast<double>(rank));
-  // The slot's strength is alpha / rank.
-  if (config.rank_stabilized) adapter->alpha *= std::sqrt(static_cast<double>(rank));
+  adapter->values = initial_values(path, layer.weight, options_of(path, layer.weight, config), generator);
+  for (auto& [role, factor] : adapter->values.factors) {
+    factor = factor.to(layer.weight.device(), config.dtype).contiguous().set_requires_grad(true);
+  }
+  if (config.algorithm == LoraAlgorithm::kPissa) take_out(layer, *adapter);
   adapter->dropout = config.dropout;
   return adapter;
-}
-
-/// The weight of an adaptable layer, or nothing.
-torch::Tensor adaptable_weight(const std::shared_ptr<torch::nn::Module>& module) {
-  if (auto* linear = module->as<AdaptableLinear>()) return linear->weight;
-  if (auto* conv = module->as<AdaptableConv2d>()) return conv->weight;
-  return {};
-}
-
-void place(const std::shared_ptr<torch::nn::Module>& module, const std::shared_ptr<LoraAdapter>& adapter) {
-  if (auto* linear = module->as<AdaptableLinear>()) {
-    linear->adapter = adapter;
-  } else if (auto* conv = module->as<AdaptableConv2d>()) {
-    if (adapter) {
-      adapter->stride = conv->stride;
-      adapter->padding = conv->padding;
-    }
-    conv->adapter = adapter;
-  }
 }
 
 constexpr int64_t kLargestRank = 1 << 24;
@@ -76,8 +50,13 @@ void check_config(const LoraConfig& config) {
         lorikeet::str("--rank_pattern: ", target, "=", rank, ", a rank of 1 to ", kLargestRank, " expected"),
         "attn2.to_k=8, for instance");
   }
-  if (config.rank < 1)
+  if (config.rank < 1) {
     throw UsageError(lorikeet::str("--rank is ", config.rank, ", expected 1 or more"), "try --rank=4");
+  }
+  if (config.conv_rank && (*config.conv_rank < 1 || *config.conv_rank > kLargestRank)) {
+    throw UsageError(lorikeet::str("--conv_rank is ", *config.conv_rank, ", expected 1 to ", kLargestRank),
+                     "try --conv_rank=4");
+  }
   if (!(config.dropout >= 0 && config.dropout < 1)) {
     throw UsageError(lorikeet::str("--lora_dropout is ", config.dropout, ", expected at least 0 and less than 1"));
   }
@@ -97,19 +76,19 @@ LoraLayers inject_lora(torch::nn::Module& model, const LoraConfig& config, torch
   torch::NoGradGuard no_grad;
   LoraLayers layers;
   std::vector<bool> used(config.targets.size(), false);
-  for (const auto& item : model.named_modules(std::string(), /*include_self=*/false)) {
-    const auto weight = adaptable_weight(item.value());
-    if (!weight.defined()) continue;
+  const AdaptableLayers adaptable(model);
+  for (const auto& [path, layer] : adaptable.all()) {
+    if (layer->weight.dim() < 2) continue;  // norms have no low-rank change
     bool meant = false;
     for (size_t i = 0; i < config.targets.size(); ++i) {
-      if (!is_meant(item.key(), config.targets[i])) continue;
+      if (!is_meant(path, config.targets[i])) continue;
       used[i] = meant = true;
     }
     if (!meant) continue;
-    auto adapter = fresh_adapter(weight, rank_of(item.key(), config), config, generator);
+    auto adapter = fresh_adapter(path, *layer, config, generator);
     adapter->generator = dropout_generator;
-    place(item.value(), adapter);
-    layers.emplace_back(item.key(), adapter);
+    layer->adapters = {adapter};
+    layers.emplace_back(path, adapter);
   }
   for (size_t i = 0; i < used.size(); ++i) {
     if (used[i]) continue;
@@ -120,60 +99,8 @@ LoraLayers inject_lora(torch::nn::Module& model, const LoraConfig& config, torch
   return layers;
 }
 
-std::shared_ptr<LoraAdapter> attach_lora(torch::nn::Module& model, const std::string& path, const torch::Tensor& down,
-                                         const torch::Tensor& up, double alpha) {
-  const auto modules = model.named_modules(std::string(), /*include_self=*/false);
-  const auto* module = modules.find(path);
-  const auto weight = module == nullptr ? torch::Tensor() : adaptable_weight(*module);
-  if (!weight.defined())
-    throw FormatError(lorikeet::str("the LoRA has weights for ", path, ", which is no layer of this model"));
-  const auto fits = [&](const torch::Tensor& a, const torch::Tensor& b) {
-    return a.dim() == weight.dim() && b.dim() == weight.dim() && a.size(0) == b.size(1) &&
-           b.size(0) == weight.size(0) && a.sizes().slice(1) == weight.sizes().slice(1) && b[0][0].numel() == 1;
-  };
-  const bool empty = down.numel() == 0 || up.numel() == 0;
-  auto a = down, b = up;
-  if (empty) {
-    // Nothing to reshape; refused below.
-  } else if (weight.dim() == 4 && a.dim() == 2 && b.dim() == 2) {
-    a = a.unsqueeze(-1).unsqueeze(-1);
-    b = b.unsqueeze(-1).unsqueeze(-1);
-  } else if (weight.dim() == 2 && a.dim() == 4 && b.dim() == 4 && a[0][0].numel() == 1 && b[0][0].numel() == 1) {
-    a = a.flatten(1);
-    b = b.flatten(1);
-  }
-  if (empty || !fits(a, b)) {
-    throw FormatError(lorikeet::str("the LoRA's factors for ", path, " are ", down.sizes(), " and ", up.sizes(),
-                                    ", which do not fit the layer's weight ", weight.sizes()),
-                      "is the LoRA made for another base model?");
-  }
-  auto adapter = std::make_shared<LoraAdapter>();
-  adapter->down = a.to(weight.device()).contiguous();
-  adapter->up = b.to(weight.device()).contiguous();
-  adapter->alpha = alpha;
-  place(*module, adapter);
-  return adapter;
-}
-
-void detach_lora(torch::nn::Module& model) {
-  for (const auto& item : model.named_modules(std::string(), /*include_self=*/false)) place(item.value(), nullptr);
-}
-
-void set_lora_scale(const LoraLayers& layers, double scale) {
-  for (const auto& [path, adapter] : layers) adapter->scale = scale;
-}
-
 void set_lora_training(const LoraLayers& layers, bool training) {
   for (const auto& [path, adapter] : layers) adapter->training = training;
-}
-
-std::vector<torch::Tensor> lora_parameters(const LoraLayers& layers) {
-  std::vector<torch::Tensor> parameters;
-  for (const auto& [path, adapter] : layers) {
-    parameters.push_back(adapter->down);
-    parameters.push_back(adapter->up);
-  }
-  return parameters;
 }
 
 }  // namespace lorikeet

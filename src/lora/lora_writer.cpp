@@ -24,7 +24,11 @@ void cast(NamedTensors& tensors, torch::ScalarType dtype) {
   for (auto& [name, tensor] : tensors) {
     const auto exact = tensor.detach().to(torch::kFloat);
     tensor = stays_float(name) ? exact : exact.to(dtype);
-    if (tensor.isfinite().all().item<bool>() || !exact.isfinite().all().item<bool>()) continue;
+    if (tensor.isfinite().all().item<bool>()) continue;
+    if (!exact.isfinite().all().item<bool>()) {
+      throw FormatError(lorikeet::str(name, " would hold numbers that are not finite"),
+                        "its strength or its factors are too large, or its training went wrong");
+    }
     throw FormatError(
         lorikeet::str(name, " would hold ", exact.abs().max().item<float>(), ", more than ", dtype, " can"),
         "write it in bf16 or fp32");
@@ -57,6 +61,15 @@ void write_kohya(const std::filesystem::path& path, const LoraFile& file, const 
 }
 
 }  // namespace
+
+LoraDialect natural_dialect(const LoraFile& file) {
+  for (const auto& [model, layers] : model_layers(file)) {
+    for (const auto& change : *layers) {
+      if (change.kind != ChangeKind::kLora) return LoraDialect::kKohya;
+    }
+  }
+  return LoraDialect::kDiffusers;
+}
 
 void write_lora_file(const std::filesystem::path& path, const LoraFile& file, const LoraWriteOptions& options) {
   torch::NoGradGuard no_grad;

@@ -17,6 +17,10 @@ struct LoraWriteOptions {
   std::map<std::string, std::string> metadata = {};
 };
 
+/// What other programs expect a LoRA of these kinds in: kohya's for LoHa, LoKr and differences, which the others cannot
+/// hold; Diffusers' for all else.
+LoraDialect natural_dialect(const LoraFile& file);
+
 /// Writes `file` atomically; reading it back gives the same change of every weight. The same LoRA gives the same bytes.
 ///   kDiffusers: unet.PATH.lora.down.weight, text_encoder.PATH.lora_linear_layer.down.weight. It has no place for a
 ///     strength, which is multiplied into `up`. A file with DoRA or biases goes into PEFT's dialect, which Diffusers
@@ -28,7 +32,8 @@ struct LoraWriteOptions {
 ///     a file with them. The other dialects cannot hold words: they are left out, and telling so is the caller's.
 /// Throws FormatError when the dialect cannot hold a change, naming the layer, with the hint to resize or choose kohya
 /// (Diffusers and PEFT have no LoHa, LoKr, full or norm differences, no DoRA per input, none in some layers of a model
-/// only, and none with biases; Tucker's middle factor goes into `down`), and when a factor is too large for `dtype`.
+/// only, and none with biases; Tucker's middle factor goes into `down`), and when a factor is too large for `dtype` or
+/// not finite.
 void write_lora_file(const std::filesystem::path& path, const LoraFile& file, const LoraWriteOptions& options = {});
 
 }  // namespace lorikeet
