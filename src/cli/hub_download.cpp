@@ -69,7 +69,7 @@ void hub_download(const HubDownloadOptions& options) {
   check(options);
   const auto repo = parse_repo(options.repo, options.repo_type);
   require_revision(options.revision);
-  HubClient client(options.hub_token ? options.hub_token : hub_token());
+  auto client = HubClient::for_downloads(options.hub_token ? options.hub_token : hub_token());
   DownloadOptions how;
   how.force = options.force_download;
   how.fetch.connections = static_cast<int>(options.connections);

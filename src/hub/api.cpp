@@ -99,12 +99,19 @@ HubClient::HubClient(std::optional<std::string> token) : token_(std::move(token)
   }
 }
 
+HubClient HubClient::for_downloads(std::optional<std::string> token) {
+  HubClient client(std::move(token));
+  client.counts_ = true;
+  return client;
+}
+
 HttpRequest HubClient::request(std::string method, std::string url) const {
   HttpRequest request;
   request.method = std::move(method);
   request.url = std::move(url);
   request.headers.add("user-agent", "lorikeet/" LORIKEET_VERSION);
   request.headers.add("X-Amzn-Trace-Id", trace_id());
+  if (counts_) request.headers.add("X-HF-Download-Counter", "1");
   request.token = token_;
   return request;
 }

@@ -18,6 +18,8 @@ class HubClient {
  public:
   /// Without a token what is public can be read. Throws HubError when $HF_HUB_OFFLINE forbids to ask the Hub.
   explicit HubClient(std::optional<std::string> token);
+  /// The same, and the Hub counts what it fetches as downloads of the repositories.
+  static HubClient for_downloads(std::optional<std::string> token);
 
   /// A request with the token, our user agent and a trace id.
   HttpRequest request(std::string method, std::string url) const;
@@ -33,6 +35,7 @@ class HubClient {
 
  private:
   std::optional<std::string> token_;
+  bool counts_ = false;
   HttpClient http_;
 };
 

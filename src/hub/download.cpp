@@ -76,7 +76,6 @@ Metadata read_metadata(const Wanted& wanted, const HttpResponse& head) {
 HttpResponse ask(HubClient& client, const Wanted& wanted, bool with_retries) {
   auto request = client.request("HEAD", resolve_url(wanted.repo, wanted.revision, wanted.path));
   request.headers.add("Accept-Encoding", "identity");  // else the size would be that of something compressed
-  request.headers.add("X-HF-Download-Counter", "1");
   auto policy = RetryPolicy::usual();
   if (!with_retries) policy.retries = 0;
   return client.send_with_retries(request, policy);

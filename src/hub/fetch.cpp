@@ -60,12 +60,11 @@ void update_from(const NewFile& file, int64_t size, Check& check) {
 class Fetch {
  public:
   Fetch(HubClient& client, const RemoteFile& file, NewFile& out, const FetchOptions& options)
-      : client_(client), file_(file), out_(out), options_(options), request_(client.request("GET", file.url)) {
-    request_.headers.add("X-HF-Download-Counter", "1");
-  }
+      : client_(client), file_(file), out_(out), options_(options), request_(client.request("GET", file.url)) {}
 
   /// What is wrong with the bytes that came; empty when nothing is.
   std::string run() {
+    if (file_.size == 0) return Check(file_.etag, 0).verdict();  // nothing to ask for
     const bool in_parts = file_.size && *file_.size > options_.part && options_.connections > 1 && !no_ranges_;
     if (!in_parts) return whole();
     try {

@@ -39,7 +39,7 @@ auto asking_for(const std::string& name, Action action) {
 }
 
 fs::path download_model(const HubRepo& repo, const std::string& revision, const std::optional<std::string>& variant) {
-  HubClient client(hub_token());
+  auto client = HubClient::for_downloads(hub_token());
   const auto info = repo_info(client, repo, revision);
   const auto files = model_files(list_files(client, repo, info.sha), variant.value_or(""));
   log_info(str("fetching ", repo_text(repo), " (revision ", revision, ", commit ", info.sha.substr(0, 8), ")"));
@@ -122,7 +122,7 @@ fs::path fetch_lora_file(const std::string& name_or_path) {
                    str("HF_HUB_OFFLINE is set; without it, it is fetched from the Hub"));
   }
   return asking_for(name_or_path, [&]() -> fs::path {
-    HubClient client(hub_token());
+    auto client = HubClient::for_downloads(hub_token());
     try {
       const std::string file = path.empty() ? lora_in(repo_info(client, repo).files, repo) : path;
       return download_file(client, repo, "main", file);
