@@ -51,6 +51,7 @@ def test_it_goes_on_as_the_script_itself_does(begun):
     (["--rank=2"], "down"), (["--optimizer=lion"], "--optimizer"), (["--use_ema"], "--use_ema"),
     (["--lora_alpha=3"], "--lora_alpha"), (["--use_rslora"], "--use_rslora"),
     (["--target_modules", "to_k"], "factors"), (["--train_text_encoder"], "factors"),
+    (["--algo=dora"], "--algo"), (["--algo=pissa"], "--algo"),
 ])  # fmt: skip
 def test_what_the_script_cannot_have_begun_is_refused(begun, flags, word):
     done = resume(begun, *flags)

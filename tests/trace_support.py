@@ -12,6 +12,7 @@ from safetensors.numpy import load_file
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tools/reference"))
+from training_scenarios import diffusers_spelling  # noqa: E402
 PROGRAM = os.environ.get("LORIKEET_PROGRAM", str(ROOT / "build/lorikeet"))
 
 LOSS, WEIGHTS = 1e-5, 1e-3
@@ -43,8 +44,9 @@ def read_trace(folder, name):
 
 def weights_of(output_dir):
     """The saved matrices, in the traces' order."""
-    weights = dict(deserialize((Path(output_dir) / "pytorch_lora_weights.safetensors").read_bytes()))
-    return {name: values_of(weights[name]) for name in sorted(weights)}
+    tensors = dict(deserialize((Path(output_dir) / "pytorch_lora_weights.safetensors").read_bytes()))
+    weights = {diffusers_spelling(name): values_of(tensor) for name, tensor in tensors.items()}
+    return {name: weights[name] for name in sorted(weights)}
 
 
 def values_of(tensor):
@@ -63,19 +65,40 @@ def shapes(weights):
 
 
 def row(weights, which):
-    return np.concatenate([value.ravel() for name, value in weights.items() if f".{which}.weight" in name])
+    end = ".magnitude" if which == "magnitude" else f".{which}.weight"
+    return np.concatenate([value.ravel() for name, value in weights.items() if end in name])
 
 
 def norms(weights, which):
     return [np.linalg.norm(value) for name, value in weights.items() if f".{which}.weight" in name]
 
 
+def trained_halves(weights, reference):
+    """What PiSSA trained, of the LoRA that is the difference to what it began with; a direction's sign is the machine's.
+
+    The up matrices hold both side by side, the down matrices one above the other.
+    """
+    halves, start = {}, 0
+    for name, value in weights.items():
+        if ".down.weight" in name:
+            halves[name] = value[: len(value) // 2]
+            continue
+        up = value[:, : value.shape[1] // 2]
+        theirs = reference[start : start + up.size].reshape(up.shape)
+        start += up.size
+        halves[name] = up * np.sign((up * theirs).sum(axis=0))
+    return halves
+
+
 def assert_weights(weights, trace, folder):
     """Up matrices by relative L2 over all of them, down matrices by their norms; a bf16 run's factors are bf16 numbers."""
     name = trace["scenario"]
     _, closeness = tolerances(name)
-    reference = load_file(folder / f"{name}.safetensors")["up"].astype(np.float64)
-    assert np.linalg.norm(row(weights, "up") - reference) <= closeness * np.linalg.norm(reference)
+    references = {which: value.astype(np.float64) for which, value in load_file(folder / f"{name}.safetensors").items()}
+    if "--algo=pissa" in trace["flags"]:
+        weights = trained_halves(weights, references["up"])
+    for which, reference in references.items():
+        assert np.linalg.norm(row(weights, which) - reference) <= closeness * np.linalg.norm(reference), which
     np.testing.assert_allclose(norms(weights, "down"), trace["down_norms"], rtol=closeness)
     if "bf16" in name:
         # The tolerance alone cannot tell a LoRA kept in fp32 from one kept in bf16; its lower 16 bits can.

@@ -28,7 +28,7 @@ int64_t count_class_entries(const std::filesystem::path& folder) {
   return count;
 }
 
-void generate_class_images(const std::filesystem::path& model_folder, const TrainDreamboothOptions& options,
+void generate_class_images(const ModelSource& model, const TrainDreamboothOptions& options,
                            const TrainingPrecision& precision, TrainingGenerators& generators,
                            TrainingObserver& observer) {
   const std::filesystem::path folder = *options.class_data_dir;
@@ -41,7 +41,7 @@ void generate_class_images(const std::filesystem::path& model_folder, const Trai
   const int64_t present = count_class_entries(folder), missing = options.num_class_images - present;
   if (missing <= 0) return;
 
-  auto parts = load_components(model_folder, options.variant, generation_dtype(options, precision.device));
+  auto parts = load_components(model, options.variant, generation_dtype(options, precision.device));
   parts.text_encoder->to(precision.device);
   parts.vae->to(precision.device);
   parts.unet->to(precision.device);

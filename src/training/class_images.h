@@ -18,7 +18,7 @@ int64_t count_class_entries(const std::filesystem::path& folder);
 /// N-<SHA-1 of the pixels>.jpg, as Diffusers' script does, with its draws from `generators`.
 /// Calls observer.on_work after each batch. Throws Interrupted when the observer asks to stop; pictures already drawn
 /// stay.
-void generate_class_images(const std::filesystem::path& model_folder, const TrainDreamboothOptions& options,
+void generate_class_images(const ModelSource& model, const TrainDreamboothOptions& options,
                            const TrainingPrecision& precision, TrainingGenerators& generators,
                            TrainingObserver& observer);
 

@@ -18,7 +18,7 @@ namespace lorikeet {
 struct RunContext {
   TrainingObserver& observer;
   bool dry;  // look only, make nothing
-  std::filesystem::path model_folder;
+  ModelSource model;
   TrainingPrecision precision;
   TrainingGenerators generators;
   PythonRandom python_random{0};

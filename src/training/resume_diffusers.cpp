@@ -14,7 +14,8 @@ namespace {
 constexpr const char* kSameOptions = "resume with the options the run was started with";
 
 void check_options(const TrainOptions& options) {
-  const char* other = options.optimizer_name() != "adamw"                                              ? "--optimizer"
+  const char* other = options.algo != "lora"                                                           ? "--algo"
+                      : options.optimizer_name() != "adamw"                                            ? "--optimizer"
                       : options.use_ema                                                                ? "--use_ema"
                       : options.use_rslora                                                             ? "--use_rslora"
                       : options.lora_alpha && *options.lora_alpha != static_cast<double>(options.rank) ? "--lora_alpha"
@@ -29,10 +30,9 @@ void check_options(const TrainOptions& options) {
 std::map<std::string, torch::Tensor> named_factors(const std::filesystem::path& file) {
   std::map<std::string, torch::Tensor> factors;
   const auto lora = read_lora_file(file);
-  const auto add = [&](const char* component, const std::vector<LoraPair>& pairs) {
-    for (const auto& pair : pairs) {
-      factors[component + pair.path + ".down"] = pair.down;
-      factors[component + pair.path + ".up"] = pair.up;
+  const auto add = [&](const std::string& component, const std::vector<LayerChange>& changes) {
+    for (const auto& change : changes) {
+      for (const auto& [role, factor] : change.factors) factors[component + change.path + "." + role] = factor;
     }
   };
   add("unet.", lora.unet);

@@ -152,6 +152,7 @@ void restore_values(const RunParts& run, const nlohmann::json& values, const Ten
   set_generator_state(run.generators.cpu, tensors.at("generator.cpu"));
   set_generator_state(run.generators.device, tensors.at("generator.device"));
   run.python_random = python_random;
+  if (run.models != nullptr) run.models->replace_taken_out(tensors.below("taken_out."));
   torch::NoGradGuard no_grad;
   for (size_t i = 0; i < factors.size(); ++i) run.parameters[i].value.detach().copy_(factors[i]);
   run.position = position;
@@ -175,6 +176,9 @@ CheckpointState save_run(const RunParts& run) {
   if (run.average != nullptr) values["average_steps"] = run.average->steps();
   state.tensors.emplace_back("generator.cpu", generator_state(run.generators.cpu));
   state.tensors.emplace_back("generator.device", generator_state(run.generators.device));
+  if (run.models != nullptr) {
+    for (const auto& [name, tensor] : run.models->taken_out()) state.tensors.emplace_back("taken_out." + name, tensor);
+  }
   values["python_random"] = run.python_random.state();
   values["loader"] = to_json(run.loader.state());
   if (run.scaler != nullptr) {

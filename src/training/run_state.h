@@ -40,6 +40,7 @@ struct RunParts {
   const nlohmann::json& dataset;      // see dataset_json
   const nlohmann::json& options;      // all of them, by name
   std::set<std::string> overridable;  // names given by --override
+  TrainingModels* models = nullptr;   // for what PiSSA took out of their weights
 };
 
 CheckpointState save_run(const RunParts& run);

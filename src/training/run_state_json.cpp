@@ -17,6 +17,7 @@ std::string shortened(const std::string& text) { return text.size() <= 60 ? text
 /// Options that a resumed run may be given differently: they change no number of the steps to come.
 const std::set<std::string>& free_options() {
   static const std::set<std::string> names = {"pretrained_model_name_or_path",
+                                              "single_file_config",
                                               "revision",
                                               "cache_dir",
                                               "tokenizer_name",
@@ -63,7 +64,11 @@ const std::set<std::string>& free_options() {
 /// Options that no run goes on with when they change: the checkpoint's tensors, the data's order, or the fingerprints
 /// of its pictures and captions, are made for them.
 const std::set<std::string>& fixed_options() {
-  static const std::set<std::string> names = {"rank",
+  static const std::set<std::string> names = {"algo",
+                                              "rank",
+                                              "conv_rank",
+                                              "conv_alpha",
+                                              "lokr_factor",
                                               "rank_pattern",
                                               "target_modules",
                                               "text_encoder_target_modules",

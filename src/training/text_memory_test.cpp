@@ -110,9 +110,11 @@ TEST(LearningTextEncoder, IsAskedEachTimeAndGetsGradients) {
   EXPECT_FALSE(texts.has_room_for(1));
   first.square().mean().backward();
   for (const auto& [path, adapter] : run.models.text_lora) {
-    EXPECT_TRUE(adapter->up.grad().defined() && adapter->up.grad().ne(0).any().item<bool>()) << path;
+    EXPECT_TRUE(adapter->values.factors.at("up").grad().defined() &&
+                adapter->values.factors.at("up").grad().ne(0).any().item<bool>())
+        << path;
     torch::NoGradGuard no_grad;
-    adapter->up.add_(0.1);
+    adapter->values.factors.at("up").add_(0.1);
   }
   EXPECT_FALSE(torch::equal(texts.embeddings(kCaptions), first));
 }

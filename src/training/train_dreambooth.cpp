@@ -77,7 +77,7 @@ void DreamboothRecipe::open(RunContext& context) {
   const int64_t present = count_class_entries(*options_.class_data_dir);
   class_images_to_generate_ = std::max<int64_t>(0, options_.num_class_images - present);
   if (context.dry && class_images_to_generate_ > 0) return;
-  generate_class_images(context.model_folder, options_, context.precision, context.generators, context.observer);
+  generate_class_images(context.model, options_, context.precision, context.generators, context.observer);
   add_set(context, *options_.class_data_dir, options_.num_class_images);
 }
 

@@ -1,6 +1,7 @@
 #include "training/train_dreambooth_options.h"
 
 #include "core/errors.h"
+#include "training/train_option_checks.h"
 #include "training/train_option_groups.h"
 
 namespace lorikeet {

@@ -98,10 +98,15 @@ TEST(TrainDreamboothOptions, AddOnlyTheseToTheScripts) {
         std::any_of(flags.begin(), flags.end(), [&](const auto& flag) { return flag.at("name") == option.name(); });
     if (!theirs) ours.push_back(option.name());
   }
-  EXPECT_EQ(ours, (TextList{"masked_loss",
+  EXPECT_EQ(ours, (TextList{"single_file_config",
+                            "masked_loss",
                             "encode_memory",
                             "cache_dir",
+                            "algo",
                             "lora_alpha",
+                            "conv_rank",
+                            "conv_alpha",
+                            "lokr_factor",
                             "use_rslora",
                             "target_modules",
                             "text_encoder_target_modules",
@@ -228,7 +233,7 @@ TEST(TrainDreamboothOptions, WarnAboutWhatHasNoEffect) {
   options.class_prompt = "a dog";
   options.hub_model_id = "me/dog";
   options.lr_warmup_steps = 10;
-  options.text_encoder_target_modules = {"q_proj"};
+  options.text_encoder_target_modules = std::vector<std::string>{"q_proj"};
   EXPECT_EQ(warnings(options).size(), 5);
   options.train_text_encoder = true;
   options.with_prior_preservation = true;

@@ -11,8 +11,13 @@ constexpr double kLargestSeed = 4294967295.0;
 void add_model_options(OptionList& list, TrainOptions& o) {
   list.group("Model");
   list.add("pretrained_model_name_or_path", &o.pretrained_model_name_or_path,
-           "The base model: a folder in Diffusers' layout, or a Hugging Face id that is in this machine's cache.")
+           "The base model: a folder in Diffusers' layout, a single file of the original layout (.safetensors, .ckpt), "
+           "or "
+           "a Hugging Face id that is in this machine's cache.")
       .required();
+  list.add("single_file_config", &o.single_file_config,
+           "For a model in a single file: the folder in Diffusers' layout, or Hub id in the cache, that its configs, "
+           "tokenizer and scheduler come from. Unset infers the configs and looks for a tokenizer in the cache.");
   list.add("revision", &o.revision, "Branch, tag or commit of a model given by its Hugging Face id.");
   list.add("variant", &o.variant, "Which weight files to read where there are several, such as fp16.");
 }
@@ -46,9 +51,21 @@ void add_encode_options(OptionList& list, TrainOptions& o) {
 
 void add_lora_options(OptionList& list, TrainOptions& o) {
   list.group("LoRA");
+  list.add(
+          "algo", &o.algo,
+          "What is trained: lora; locon, a LoRA of every layer; loha, lokr: Hadamard and Kronecker products (LyCORIS); "
+          "dora: direction and length apart (PEFT); pissa: a LoRA that starts with the weights' principal parts.")
+      .choices({"lora", "locon", "loha", "lokr", "dora", "pissa"});
   list.add("rank", &o.rank, "Rank of the update matrices: more can learn more, and makes a larger file.").at_least(1);
   list.add("lora_alpha", &o.lora_alpha, "The update is scaled by alpha / rank; unset means alpha = rank, a scale of 1.")
       .above(0);
+  list.add("conv_rank", &o.conv_rank,
+           "Rank for convolutions that see more than one pixel; unset means --rank. --rank_pattern goes before it.")
+      .at_least(1);
+  list.add("conv_alpha", &o.conv_alpha, "Alpha for the same convolutions; unset means --lora_alpha.").above(0);
+  list.add("lokr_factor", &o.lokr_factor,
+           "Size of lokr's smaller factor; -1 makes the two as near to each other as can be.")
+      .at_least(-1);
   list.add("lora_dropout", &o.lora_dropout, "Probability of dropping an input of the update while training.")
       .at_least(0)
       .below(1);
@@ -56,9 +73,12 @@ void add_lora_options(OptionList& list, TrainOptions& o) {
   list.add("train_text_encoder", &o.train_text_encoder, "Train a LoRA of the text encoder too. Costs memory and time.");
   list.add("target_modules", &o.target_modules,
            "Names of the UNet's layers that get an update; a name matches every layer whose path ends in it. Any "
-           "linear or convolution layer will do, such as ff.net.2, proj_in or conv1.");
+           "linear or convolution layer will do, such as ff.net.2, proj_in or conv1; a pattern such as *.attn2.* is "
+           "for the whole path. Unset means to_k, to_q, to_v and to_out.0; with --algo=locon, loha and lokr every "
+           "linear layer and convolution, as LyCORIS' preset full.");
   list.add("text_encoder_target_modules", &o.text_encoder_target_modules,
-           "The same for the text encoder, with --train_text_encoder.");
+           "The same for the text encoder, with --train_text_encoder. Unset means q_proj, k_proj, v_proj and out_proj; "
+           "with --algo=locon, loha and lokr also fc1 and fc2.");
   list.add("rank_pattern", &o.rank_pattern,
            "Other ranks for some layers, as NAME=RANK: attn2.to_k=8, or a pattern for the whole path, *.attn2.*=8. "
            "The first that matches counts.");

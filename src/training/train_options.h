@@ -15,6 +15,7 @@ namespace lorikeet {
 struct TrainOptions {
   // Model
   std::string pretrained_model_name_or_path;
+  std::optional<std::string> single_file_config;
   std::optional<std::string> revision;
   std::optional<std::string> variant;
   std::optional<std::string> tokenizer_name;  // a flag of DreamBooth only
@@ -33,13 +34,17 @@ struct TrainOptions {
   std::optional<std::string> cache_dir;
 
   // LoRA
+  std::string algo = "lora";
   int64_t rank = 4;
   std::optional<double> lora_alpha;
+  std::optional<int64_t> conv_rank;
+  std::optional<double> conv_alpha;
+  int64_t lokr_factor = -1;
   double lora_dropout = 0.0;
   bool use_rslora = false;
   bool train_text_encoder = false;
-  std::vector<std::string> target_modules = {"to_k", "to_q", "to_v", "to_out.0"};
-  std::vector<std::string> text_encoder_target_modules = {"q_proj", "k_proj", "v_proj", "out_proj"};
+  std::optional<std::vector<std::string>> target_modules;               // see unet_targets
+  std::optional<std::vector<std::string>> text_encoder_target_modules;  // see text_encoder_targets
   std::optional<std::vector<std::string>> rank_pattern;
 
   // Loss
@@ -122,6 +127,10 @@ struct TrainOptions {
   bool dry_run = false;
   bool compat_bugs = false;
 
+  /// The layers that get an update: those given, or else what is usual for `algo`: the attention's projections; for
+  /// locon, loha and lokr every linear layer and convolution of the UNet, and the text encoder's projections and MLPs.
+  std::vector<std::string> unet_targets() const;
+  std::vector<std::string> text_encoder_targets() const;
   /// Whether anything is drawn or measured from these options' validation part.
   bool draws_validation_images() const { return validation_prompt || validation_prompts; }
   /// The optimizer's name with --use_8bit_adam taken into account.
@@ -132,17 +141,5 @@ struct TrainOptions {
 /// unset, ACCELERATE_USE_CPU where `device` is "auto", LOCAL_RANK always. Throws UsageError for WORLD_SIZE > 1, and for
 /// ACCELERATE_GRADIENT_ACCUMULATION_STEPS that contradict `gradient_accumulation_steps`.
 void apply_environment(TrainOptions& options);
-
-/// Checks the shared options with each other, after each by itself. Throws UsageError.
-void validate_shared(const TrainOptions& options);
-
-/// Throws UsageError for a text that is not UTF-8: models read nothing else, and checkpoints hold nothing else.
-void check_text(const char* flag, const std::optional<std::string>& text);
-
-/// Checks what depends on the device that was chosen: fp16 needs a GPU. Throws UsageError.
-void validate_for_device(const TrainOptions& options, bool device_is_cpu);
-
-/// What of the shared options is allowed, but has no effect or not the one it may seem to have; one sentence each.
-std::vector<std::string> shared_warnings(const TrainOptions& options);
 
 }  // namespace lorikeet

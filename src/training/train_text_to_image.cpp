@@ -100,7 +100,7 @@ void TextToImageRecipe::check(RunContext& context, PictureDataset& dataset) cons
   preflight.resolution = options_.resolution;
   preflight.full_decode = true;
   preflight.threads = std::max<int64_t>(1, options_.dataloader_num_workers);
-  const auto tokenizer = load_tokenizer(context.model_folder);
+  const auto tokenizer = load_tokenizer(context.model);
   preflight.most_tokens = tokenizer->model_max_length();
   preflight.count_tokens = [&](const std::string& caption) {
     return static_cast<int64_t>(tokenizer->encode(caption).size());

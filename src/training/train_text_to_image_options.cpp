@@ -2,6 +2,7 @@
 
 #include "core/errors.h"
 #include "core/text.h"
+#include "training/train_option_checks.h"
 #include "training/train_option_groups.h"
 
 namespace lorikeet {

@@ -76,7 +76,8 @@ TEST(TrainTextToImageOptions, AddOnlyTheseToTheScripts) {
         std::any_of(flags.begin(), flags.end(), [&](const auto& flag) { return flag.at("name") == option.name(); });
     if (!theirs) ours.push_back(option.name());
   }
-  EXPECT_EQ(ours, (TextList{"masked_loss",
+  EXPECT_EQ(ours, (TextList{"single_file_config",
+                            "masked_loss",
                             "default_caption",
                             "caption_prefix",
                             "caption_dropout_rate",
@@ -89,7 +90,11 @@ TEST(TrainTextToImageOptions, AddOnlyTheseToTheScripts) {
                             "max_bucket_reso",
                             "bucket_no_upscale",
                             "encode_memory",
+                            "algo",
                             "lora_alpha",
+                            "conv_rank",
+                            "conv_alpha",
+                            "lokr_factor",
                             "lora_dropout",
                             "use_rslora",
                             "train_text_encoder",
@@ -212,6 +217,10 @@ TEST(TrainTextToImageOptions, RefuseValuesOutOfRange) {
       {"loss_type", "l1", "one of l2, huber, smooth_l1"},
       {"huber_schedule", "linear", "one of constant, exponential, snr"},
       {"prediction_type", "sample", "one of epsilon, v_prediction"},
+      {"algo", "oft", "one of lora, locon, loha, lokr, dora, pissa"},
+      {"conv_rank", "0", "at least 1"},
+      {"conv_alpha", "0.0", "above 0"},
+      {"lokr_factor", "-2", "at least -1"},
       {"optimizer", "sgd", "one of adamw, adamw8bit, adafactor, lion, prodigy, schedulefree"},
       {"train_batch_size", "0", "at least 1"},
       {"num_train_epochs", "0", "at least 1"},
@@ -293,6 +302,7 @@ TEST(TrainTextToImageOptions, RefuseWhatDoesNotGoTogether) {
               o.optimizer = "prodigy";
             }),
             "--use_8bit_adam cannot be used with --optimizer=prodigy");
+  EXPECT_EQ(refusal([](auto& o) { o.lokr_factor = 0; }), "--lokr_factor is 0, expected -1 or at least 1");
   EXPECT_EQ(refusal([](auto& o) {
               o.compat_bugs = true;
               o.mixed_precision = "bf16";
@@ -320,6 +330,11 @@ TEST(TrainTextToImageOptions, WarnAboutWhatHasNoEffect) {
             (TextList{"--multires_noise_discount has no effect without --multires_noise_iterations"}));
   EXPECT_EQ(warnings_after([](auto& o) { o.ema_decay = 0.5; }),
             (TextList{"--ema_decay has no effect without --use_ema"}));
+  EXPECT_EQ(warnings_after([](auto& o) { o.lokr_factor = 8; }),
+            (TextList{"--lokr_factor has no effect without --algo=lokr"}));
+  EXPECT_EQ(warnings_after([](auto& o) { o.lokr_factor = 8, o.algo = "lokr"; }), TextList{});
+  EXPECT_EQ(warnings_after([](auto& o) { o.lora_plus_ratio = 16, o.algo = "loha"; }),
+            (TextList{"--lora_plus_ratio has no effect with --algo=loha and lokr, which have no up matrices"}));
   EXPECT_EQ(warnings_after([](auto& o) { o.override_options = TextList{"learning_rate"}; }),
             (TextList{"--override has no effect without --resume_from_checkpoint"}));
   EXPECT_EQ(warnings_after([](auto& o) { o.optimizer = "prodigy"; }),

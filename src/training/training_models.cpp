@@ -9,8 +9,10 @@
 #include "core/text.h"
 #include "engine/device.h"
 #include "engine/random.h"
+#include "lora/pissa.h"
 #include "pipelines/denoise.h"
 #include "schedulers/make_scheduler.h"
+#include "training/train_option_checks.h"
 
 namespace lorikeet {
 namespace {
@@ -37,20 +39,18 @@ std::vector<std::pair<std::string, int64_t>> parse_rank_pattern(const TrainOptio
 LoraLayers inject(torch::nn::Module& model, const std::vector<std::string>& targets, const TrainOptions& options,
                   torch::ScalarType dtype, TrainingGenerators& generators) {
   LoraConfig config;
+  config.algorithm = parse_lora_algorithm(options.algo);
   config.rank = options.rank;
+  config.conv_rank = options.conv_rank;
+  config.conv_alpha = options.conv_alpha;
+  config.lokr_factor = options.lokr_factor;
   config.rank_pattern = parse_rank_pattern(options);
   config.alpha = options.lora_alpha;
   config.rank_stabilized = options.use_rslora;
   config.dropout = options.lora_dropout;
   config.targets = targets;
-  auto layers = inject_lora(model, config, generators.cpu, generators.device);
-  if (dtype != torch::kFloat) {
-    for (auto& [path, adapter] : layers) {
-      adapter->down = adapter->down.detach().to(dtype).set_requires_grad(true);
-      adapter->up = adapter->up.detach().to(dtype).set_requires_grad(true);
-    }
-  }
-  return layers;
+  config.dtype = dtype;
+  return inject_lora(model, config, generators.cpu, generators.device);
 }
 
 /// A name that no layer of either model answers to would be ignored without a word.
@@ -123,8 +123,9 @@ std::vector<TrainedParameter> TrainingModels::trained_parameters(double up_rate_
   std::vector<TrainedParameter> parameters;
   const auto add = [&](const std::string& component, const LoraLayers& layers) {
     for (const auto& [path, adapter] : layers) {
-      parameters.push_back({component + path + ".down", adapter->down, 1});
-      parameters.push_back({component + path + ".up", adapter->up, up_rate_factor});
+      for (const auto& [role, factor] : adapter->values.factors) {
+        parameters.push_back({component + path + "." + role, factor, role == "up" ? up_rate_factor : 1});
+      }
     }
   };
   add("unet.", unet_lora);
@@ -132,27 +133,59 @@ std::vector<TrainedParameter> TrainingModels::trained_parameters(double up_rate_
   return parameters;
 }
 
+NamedTensors TrainingModels::taken_out() const {
+  NamedTensors tensors;
+  const auto add = [&](const std::string& component, const LoraLayers& layers) {
+    for (const auto& [path, adapter] : layers) {
+      for (const auto& [role, factor] : adapter->taken_out) tensors.emplace_back(component + path + "." + role, factor);
+    }
+  };
+  add("unet.", unet_lora);
+  add("text_encoder.", text_lora);
+  return tensors;
+}
+
+void TrainingModels::replace_taken_out(const NamedTensors& tensors) {
+  const std::map<std::string, torch::Tensor> by_name(tensors.begin(), tensors.end());
+  const auto put = [&](const std::string& component, torch::nn::Module& model, const LoraLayers& layers) {
+    const AdaptableLayers adaptable(model);
+    for (const auto& [path, adapter] : layers) {
+      std::map<std::string, torch::Tensor> factors;
+      for (const auto& [role, ours] : adapter->taken_out) {
+        const auto found = by_name.find(component + path + "." + role);
+        if (found == by_name.end()) {
+          throw FormatError(str("what was taken out of ", component, path, " is missing"));
+        }
+        factors[role] = found->second;
+      }
+      if (!factors.empty()) lorikeet::replace_taken_out(*adaptable.find(path), *adapter, factors);
+    }
+  };
+  put("unet.", *parts.unet, unet_lora);
+  if (!text_lora.empty()) put("text_encoder.", *parts.text_encoder, text_lora);
+}
+
 int64_t caption_length(const TrainingModels& models, const TrainOptions& options) {
   return options.tokenizer_max_length.value_or(models.parts.tokenizer->model_max_length());
 }
 
-TrainingModels load_training_models(const std::filesystem::path& folder, const TrainOptions& options,
+TrainingModels load_training_models(const ModelSource& model, const TrainOptions& options,
                                     const TrainingPrecision& precision, TrainingGenerators& generators,
                                     const std::vector<std::string>& prompts) {
-  check_model_index(folder);
+  check_model_index(model);
   TrainingModels models;
   auto& parts = models.parts;
   if (options.tokenizer_name) {
     const auto tokenizer = find_tokenizer_folder(*options.tokenizer_name, options.revision);
     parts.tokenizer = std::make_shared<CLIPTokenizer>(CLIPTokenizer::from_folder(tokenizer));
   } else {
-    parts.tokenizer = load_tokenizer(folder);
+    parts.tokenizer = load_tokenizer(model);
   }
-  parts.scheduler_config = load_scheduler_config(folder);
-  parts.text_encoder = load_text_encoder(folder, options.variant, precision.weights);
+  parts.scheduler_config = load_scheduler_config(model);
+  parts.text_encoder = load_text_encoder(model, options.variant, precision.weights);
   check_prompts(models, options, prompts);
-  parts.vae = load_vae(folder, options.variant, precision.weights);
-  parts.unet = load_unet(folder, options.variant, precision.weights);
+  parts.vae = load_vae(model, options.variant, precision.weights);
+  parts.unet = load_unet(model, options.variant, precision.weights);
   check_parts_fit(parts);
   models.vae_scaling_factor = parts.vae->config().scaling_factor;
   if (options.prediction_type) parts.scheduler_config["prediction_type"] = *options.prediction_type;
@@ -169,10 +202,10 @@ TrainingModels load_training_models(const std::filesystem::path& folder, const T
     parts.unet->enable_gradient_checkpointing();
     if (options.train_text_encoder) parts.text_encoder->enable_gradient_checkpointing();
   }
-  models.unet_lora = inject(*parts.unet, options.target_modules, options, precision.adapters, generators);
+  models.unet_lora = inject(*parts.unet, options.unet_targets(), options, precision.adapters, generators);
   if (options.train_text_encoder) {
     models.text_lora =
-        inject(*parts.text_encoder, options.text_encoder_target_modules, options, precision.adapters, generators);
+        inject(*parts.text_encoder, options.text_encoder_targets(), options, precision.adapters, generators);
   }
   check_rank_pattern(options, models);
   return models;

@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "engine/autocast.h"
+#include "io/safetensors.h"
 #include "lora/inject.h"
 #include "pipelines/components.h"
 #include "training/optimizer.h"
@@ -43,14 +44,19 @@ struct TrainingModels {
   double vae_scaling_factor = 1;    // known beyond the VAE's own life
   LoraLayers unet_lora, text_lora;  // text_lora is empty unless the text encoder trains
 
-  /// All factors under their names in a checkpoint (unet.PATH.down, .up), the UNet's first; the up ones learn
+  /// All factors under their names in a checkpoint (unet.PATH.ROLE), the UNet's first; the up ones learn
   /// `up_rate_factor` times as fast.
   std::vector<TrainedParameter> trained_parameters(double up_rate_factor = 1) const;
+
+  /// What PiSSA took out of the base weights, under names like those of the parameters; empty for all other algorithms.
+  NamedTensors taken_out() const;
+  /// As if these had been taken out. Throws FormatError when one is missing or does not fit.
+  void replace_taken_out(const NamedTensors& tensors);
 };
 
-/// Loads from `folder` and injects: draws the adapters' initial values from `generators.cpu`, the UNet's first.
+/// Loads `model` and injects: draws the adapters' initial values from `generators.cpu`, the UNet's first.
 /// `prompts` are those known beforehand, which are checked against the text encoder.
-TrainingModels load_training_models(const std::filesystem::path& folder, const TrainOptions& options,
+TrainingModels load_training_models(const ModelSource& model, const TrainOptions& options,
                                     const TrainingPrecision& precision, TrainingGenerators& generators,
                                     const std::vector<std::string>& prompts);
 

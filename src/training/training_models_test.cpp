@@ -32,8 +32,8 @@ TEST(RankPattern, GivesLayersARankOfTheirOwn) {
   for (const auto& [path, adapter] : run.models.unet_lora) {
     const bool is_cross = path.find(".attn2.") != std::string::npos;
     const int64_t rank = path.ends_with("attn2.to_k") ? 8 : is_cross ? 2 : 3;
-    EXPECT_EQ(adapter->rank(), rank) << path;
-    EXPECT_DOUBLE_EQ(adapter->strength(), std::sqrt(static_cast<double>(rank))) << path;
+    EXPECT_EQ(change_rank(adapter->values), rank) << path;
+    EXPECT_DOUBLE_EQ(adapter->values.strength, std::sqrt(static_cast<double>(rank))) << path;
     seen.insert(rank);
   }
   EXPECT_EQ(seen.size(), 3u);
@@ -70,6 +70,50 @@ TEST(TrainingModels, NameTheirParametersAndTheirRates) {
   EXPECT_EQ(names.size(), parameters.size());
   EXPECT_TRUE(parameters.front().name.starts_with("unet."));
   EXPECT_TRUE(parameters.back().name.starts_with("text_encoder."));
+}
+
+TEST(TrainingModels, EveryAlgorithmTrainsFactorsOfItsOwn) {
+  const std::map<std::string, std::set<std::string>> roles = {
+      {"lora", {"down", "up"}},
+      {"locon", {"down", "up"}},
+      {"dora", {"down", "up", "magnitude"}},
+      {"pissa", {"down", "up"}},
+      {"loha", {"w1_a", "w1_b", "w2_a", "w2_b"}},
+      {"lokr", {"w1", "w2", "w2_a", "w2_b"}},
+  };
+  for (const auto& [algorithm, expected] : roles) {
+    TrainOptions options;
+    options.algo = algorithm;
+    options.train_text_encoder = true;
+    options.rank = 4;  // lokr's second factor is whole where it is small
+    SmallRun run(options);
+    std::set<std::string> found;
+    bool has_mlp = false, has_convolution = false;
+    for (const auto& parameter : run.models.trained_parameters(16)) {
+      const auto dot = parameter.name.rfind('.');
+      found.insert(parameter.name.substr(dot + 1));
+      EXPECT_EQ(parameter.rate_factor, parameter.name.ends_with(".up") ? 16 : 1) << parameter.name;
+      has_mlp |= parameter.name.starts_with("text_encoder.") && parameter.name.find(".fc1.") != std::string::npos;
+      has_convolution |= parameter.name.find(".conv1.") != std::string::npos;
+    }
+    EXPECT_EQ(found, expected) << algorithm;
+    const bool is_wide = algorithm == "locon" || algorithm == "loha" || algorithm == "lokr";
+    EXPECT_EQ(has_mlp, is_wide) << algorithm;
+    EXPECT_EQ(has_convolution, is_wide) << algorithm;
+    EXPECT_EQ(run.models.taken_out().empty(), algorithm != "pissa") << algorithm;
+  }
+}
+
+TEST(TrainingModels, MissWhatPissaTookOut) {
+  TrainOptions options;
+  options.algo = "pissa";
+  SmallRun run(options);
+  auto tensors = run.models.taken_out();
+  EXPECT_EQ(tensors.size(), 2 * run.models.unet_lora.size());
+  EXPECT_NO_THROW(run.models.replace_taken_out(tensors));
+  tensors.pop_back();
+  EXPECT_THROW(run.models.replace_taken_out(tensors), FormatError);
+  EXPECT_THROW(run.models.replace_taken_out({}), FormatError);
 }
 
 TEST(TrainingModels, RefusesATimestepBeyondTheSchedule) {

@@ -63,7 +63,8 @@ class TrainingRun {
             context_.python_random,
             dataset_,
             options_json_,
-            overridable_};
+            overridable_,
+            &*models_};
   }
 
   Recipe& recipe_;

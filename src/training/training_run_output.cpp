@@ -5,7 +5,7 @@
 #include "core/log.h"
 #include "core/text.h"
 #include "engine/device.h"
-#include "lora/lora_file.h"
+#include "lora/lora_writer.h"
 #include "training/checkpoint.h"
 #include "training/training_run.h"
 
@@ -25,7 +25,12 @@ void TrainingRun::check_weights() const {
 
 void TrainingRun::write_lora(const fs::path& file) {
   UsableWeights usable(parameters_, *optimizer_, average_ ? &*average_ : nullptr);
-  write_lora_file(file, models_->unet_lora, models_->text_lora);
+  LoraFile lora;
+  lora.unet = layer_changes(models_->unet_lora);
+  lora.text_encoder = layer_changes(models_->text_lora);
+  LoraWriteOptions options;
+  options.dialect = natural_dialect(lora);
+  write_lora_file(file, lora, options);
 }
 
 void TrainingRun::checkpoint() {

@@ -51,6 +51,9 @@ TrainingRun::TrainingRun(Recipe& recipe, TrainingObserver& observer, bool dry)
       context_{observer, dry, {}, {}, {}, PythonRandom(python_seed(options_)), {}},
       output_(options_.output_dir),
       options_json_(nlohmann::json::parse(recipe.options_json())) {
+  // A checkpoint says which layers were trained, also where that was left to the algorithm.
+  options_json_["target_modules"] = options_.unet_targets();
+  options_json_["text_encoder_target_modules"] = options_.text_encoder_targets();
   if (options_.override_options) {
     check_overrides(*options_.override_options, options_json_);
     overridable_.insert(options_.override_options->begin(), options_.override_options->end());
@@ -59,14 +62,13 @@ TrainingRun::TrainingRun(Recipe& recipe, TrainingObserver& observer, bool dry)
   check_trackers(options_);
   check_output();
   context_.precision = choose_precision(options_);
-  context_.model_folder =
-      find_model_folder(options_.pretrained_model_name_or_path, options_.revision, options_.variant);
+  context_.model = find_model(options_.pretrained_model_name_or_path, options_.revision, options_.variant,
+                              options_.single_file_config);
   context_.generators = make_training_generators(run_seed(options_), context_.precision.device);
   if (options_.draws_validation_images()) validation_prompts(options_);
   recipe_.open(context_);
   hold_out_pictures();
-  models_ =
-      load_training_models(context_.model_folder, options_, context_.precision, context_.generators, recipe_.prompts());
+  models_ = load_training_models(context_.model, options_, context_.precision, context_.generators, recipe_.prompts());
   parameters_ = models_->trained_parameters(options_.lora_plus_ratio);
   loader_ = recipe_.make_loader(context_);
   examples_ = recipe_.examples(context_, *loader_);

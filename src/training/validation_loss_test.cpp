@@ -91,7 +91,7 @@ TEST_F(ValidationLossTest, IsTheSameEachTimeAndLeavesTheRunsGeneratorsAlone) {
   auto anew = run_.loss();
   EXPECT_EQ(measure(anew), first);
   torch::NoGradGuard no_grad;
-  run_.models.unet_lora[0].second->up.add_(0.1);
+  run_.models.unet_lora[0].second->values.factors.at("up").add_(0.1);
   EXPECT_NE(measure(loss), first);
 }
 

@@ -4,13 +4,15 @@
 
 SCRIPT is examples/dreambooth/train_dreambooth_lora.py of diffusers, commit 58eb52c0. Two things are changed around it:
 `Path.iterdir` is sorted (the script takes the folder's own order), and `Accelerator.log` also appends every value to
-the trace in full precision. Generated class pictures are kept as PNG beside the script's JPEG, in OUTPUT_DIR-pixels.
+the trace in full precision. `--algo` and `--target_modules` go into the script's LoraConfig. Generated class pictures are kept as PNG beside the script's JPEG, in OUTPUT_DIR-pixels.
 """
 
 import json
 import pathlib
 import runpy
 import sys
+
+from training_scenarios import change_lora_config
 
 
 def main():
@@ -42,7 +44,7 @@ def main():
 
     Image.Image.save = save_and_keep
 
-    sys.argv = [script, *flags]
+    sys.argv = [script, *change_lora_config(flags)]
     runpy.run_path(script, run_name="__main__")
     pathlib.Path(trace_path).write_text(json.dumps(steps))
 

@@ -34,6 +34,7 @@ class Scenario(training_scenarios.Scenario):
 
 PRIOR = ["--with_prior_preservation", "--class_prompt=cat face", "--class_data_dir={classes}", "--num_class_images=6"]
 TEXT_ENCODER = ["--train_text_encoder"]
+CONVOLUTIONS = ["--target_modules", "to_v", "proj_in", "conv1", "conv_shortcut", "downsamplers.0.conv", "conv_out"]
 
 SCENARIOS = {
     "batch_1": Scenario([], common=batch(1, rank=2), steps=10),
@@ -77,6 +78,11 @@ SCENARIOS = {
         common=batch(4, 2, lr_warmup_steps=2),
         steps=6,
     ),
+    "dora": Scenario([*TEXT_ENCODER, "--algo=dora"], common=batch(1, rank=2)),
+    "dora_dropout": Scenario([*TEXT_ENCODER, "--algo=dora", "--lora_dropout=0.1", "--gradient_checkpointing"], steps=6),
+    "dora_convolutions": Scenario(["--algo=dora", *CONVOLUTIONS], steps=6),
+    "dora_bf16": Scenario(["--algo=dora", "--mixed_precision=bf16"]),
+    "pissa": Scenario([*TEXT_ENCODER, "--algo=pissa"], common=batch(1, rank=2)),
     "class_generation": Scenario(
         [
             "--with_prior_preservation",

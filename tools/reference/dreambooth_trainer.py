@@ -17,6 +17,7 @@ from contextlib import nullcontext
 import torch
 import training_common as common
 from diffusers import DiffusionPipeline
+from training_scenarios import diffusers_spelling
 from transformers import CLIPTokenizer
 
 TEXT_ENCODER_TARGETS = ["q_proj", "k_proj", "v_proj", "out_proj"]
@@ -165,7 +166,7 @@ class Trainer:
             if options.train_text_encoder:
                 self.text_encoder.gradient_checkpointing_enable()
         self.unet.train()
-        self.trained = common.add_lora(self.unet, common.UNET_TARGETS, options, options.lora_dropout)
+        self.trained = common.add_lora(self.unet, options.target_modules, options, options.lora_dropout)
         if options.train_text_encoder:
             self.trained += common.add_lora(self.text_encoder, TEXT_ENCODER_TARGETS, options, options.lora_dropout)
         self.prompts = Prompts(options, self.text_encoder)
@@ -220,8 +221,7 @@ class Trainer:
         weights = common.unet_weights(self.unet)
         for name, value in self.text_encoder.named_parameters():
             if value.requires_grad:
-                name = name.replace("lora_A.default", "lora_linear_layer.down").replace("lora_B.default", "lora_linear_layer.up")
-                weights["text_encoder." + name] = value
+                weights[diffusers_spelling("text_encoder." + name.replace(".default", ""))] = value
         common.save_lora(weights, self.options.output_dir)
 
 

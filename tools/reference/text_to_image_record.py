@@ -5,7 +5,8 @@
 SCRIPT is examples/text_to_image/train_text_to_image_lora.py of diffusers, commit 58eb52c0. Three things are changed
 around it: metadata files in several folders are read in the order of their paths (datasets 5.2.0 keeps them in a set of
 strings, so theirs changes from process to process); `Accelerator.log` also keeps every value in full precision; and so
-does the progress bar, which alone is told the loss and the learning rate of every micro-step.
+does the progress bar, which alone is told the loss and the learning rate of every micro-step. `--algo` and `--target_modules` go into the script's
+LoraConfig.
 """
 
 import collections
@@ -14,6 +15,8 @@ import pathlib
 import runpy
 import sys
 import types
+
+from training_scenarios import change_lora_config
 
 
 class SetInOrder(dict):
@@ -63,7 +66,7 @@ def main():
     read_metadata_in_path_order()
     keep_steps(trace["steps"])
     keep_micro_steps(trace["micro_steps"])
-    sys.argv = [script, *flags]
+    sys.argv = [script, *change_lora_config(flags)]
     runpy.run_path(script, run_name="__main__")
     pathlib.Path(trace_path).write_text(json.dumps(trace))
 

@@ -90,6 +90,8 @@ SCENARIOS = {
     "bilinear": Scenario(["--image_interpolation_mode=bilinear"], steps=6),
     "nearest": Scenario(["--image_interpolation_mode=nearest"], steps=6),
     "gradient_checkpointing": Scenario([*CROP_AND_FLIP, "--gradient_checkpointing"], common={"rank": "2"}, steps=10),
+    "dora": Scenario([*CROP_AND_FLIP, "--algo=dora"], common={"rank": "2"}),
+    "pissa": Scenario([*CROP_AND_FLIP, "--algo=pissa"], common={"rank": "2"}),
     "odd_latents": Scenario(CROP_AND_FLIP, common={"resolution": "72"}, steps=4),
     "columns": Scenario(["--image_column=picture", "--caption_column=words"], "{columns}", steps=4),
     "sub_folders": Scenario(CROP_AND_FLIP, "{sub_folders}", steps=5),

@@ -137,7 +137,7 @@ class Trainer:
         if options.seed is not None:
             common.seed_everything(options.seed)
         self.models = common.FrozenModels(options)
-        self.trained = common.add_lora(self.models.unet, common.UNET_TARGETS, options)
+        self.trained = common.add_lora(self.models.unet, options.target_modules, options)
         if options.gradient_checkpointing:
             self.models.unet.enable_gradient_checkpointing()
         self.models.unet.train()

@@ -19,6 +19,7 @@ from PIL import Image, ImageOps
 from safetensors.torch import save_file
 from torchvision.transforms import functional as image_functions
 from torchvision.transforms import InterpolationMode
+from training_scenarios import ALGORITHMS, diffusers_spelling
 from transformers import CLIPTextModel
 
 UNET_TARGETS = ["to_k", "to_q", "to_v", "to_out.0"]
@@ -39,6 +40,7 @@ SHARED_VALUES = {  # flag: (type, default)
     "rank": (int, 4),
     "mixed_precision": (str, "no"),
     "image_interpolation_mode": (str, "lanczos"),
+    "algo": (str, "lora"),
 }
 SHARED_SWITCHES = ["center_crop", "gradient_checkpointing", "scale_lr"]
 
@@ -48,6 +50,7 @@ def parse_flags(arguments, values, switches):
     parser = argparse.ArgumentParser(allow_abbrev=False)
     for name, (kind, default) in {**SHARED_VALUES, **values}.items():
         parser.add_argument(f"--{name}", type=kind, default=default)
+    parser.add_argument("--target_modules", nargs="+", default=UNET_TARGETS)
     for name in [*SHARED_SWITCHES, *switches]:
         parser.add_argument(f"--{name}", action="store_true")
     return parser.parse_args(arguments)
@@ -105,16 +108,19 @@ def one_epoch(length, batch_size, load):
 
 
 def add_lora(model, targets, options, dropout=0.0):
-    """PEFT draws A (Kaiming), B (Kaiming), A again (normal, 1/rank) per module, in registration order, in fp32."""
-    model.add_adapter(
-        LoraConfig(
-            r=options.rank,
-            lora_alpha=options.rank,
-            lora_dropout=dropout,
-            init_lora_weights="gaussian",
-            target_modules=targets,
-        )
-    )
+    """PEFT draws A (Kaiming), B (Kaiming), A again (normal, 1/rank) per module, in registration order, in fp32.
+
+    PiSSA draws the first two and then takes singular vectors instead.
+    """
+    values = {
+        "r": options.rank,
+        "lora_alpha": options.rank,
+        "lora_dropout": dropout,
+        "init_lora_weights": "gaussian",
+        "target_modules": targets,
+        **ALGORITHMS.get(options.algo, {}),
+    }
+    model.add_adapter(LoraConfig(**values))
     return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 
@@ -133,7 +139,7 @@ def save_lora(weights, output_dir):
 def unet_weights(unet):
     """The UNet's factors in Diffusers' spelling, brought to fp32."""
     return {
-        "unet." + name.replace("lora_A.default", "lora.down").replace("lora_B.default", "lora.up"): value.float()
+        diffusers_spelling("unet." + name.replace(".default", "")): value.float()
         for name, value in unet.named_parameters()
         if value.requires_grad
     }

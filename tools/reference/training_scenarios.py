@@ -38,6 +38,53 @@ class Scenario:
         return [flag.format(**places) for flag in flags]
 
 
+# What `lorikeet` has and the scripts lack, as values of peft.LoraConfig.
+ALGORITHMS = {"dora": {"use_dora": True}, "pissa": {"init_lora_weights": "pissa"}}
+
+
+def lora_config_changes(flags):
+    """The scripts' own flags, and what else than they say goes into their LoraConfig: --algo and --target_modules A B."""
+    rest, changes, targets = [], {}, None
+    for flag in flags:
+        if flag.startswith("--algo="):
+            changes.update(ALGORITHMS[flag.partition("=")[2]])
+        elif flag == "--target_modules":
+            targets = changes["target_modules"] = []
+        elif targets is not None and not flag.startswith("--"):
+            targets.append(flag)
+        else:
+            targets = None
+            rest.append(flag)
+    return rest, changes
+
+
+def change_lora_config(flags):
+    """Makes peft.LoraConfig say more than a script does; returns the script's own flags."""
+    import peft
+
+    rest, changes = lora_config_changes(flags)
+    original = peft.LoraConfig
+
+    def config(**values):
+        if values.get("init_lora_weights") != "gaussian":  # not the script's, but a reader's of its file
+            return original(**values)
+        # The text encoder's targets are no matter of --target_modules.
+        more = {k: v for k, v in changes.items() if k != "target_modules" or "q_proj" not in values["target_modules"]}
+        return original(**{**values, **more})
+
+    if changes:
+        peft.LoraConfig = config
+    return rest
+
+
+def diffusers_spelling(name):
+    """PEFT's names of a LoRA's tensors in Diffusers' words; `lorikeet` writes DoRA in PEFT's dialect."""
+    lora = "lora_linear_layer" if name.startswith("text_encoder.") else "lora"
+    name = name.replace(".lora_A.weight", f".{lora}.down.weight").replace(".lora_B.weight", f".{lora}.up.weight")
+    head, found, _ = name.partition(".lora_magnitude_vector")
+    return f"{head}.{lora}.magnitude" if found else name
+
+
 def batch(size, accumulation=1, **more):
     values = {"train_batch_size": str(size), **{name: str(value) for name, value in more.items()}}
     if accumulation > 1:

@@ -9,6 +9,7 @@ import sys
 
 import torch
 from safetensors.torch import load_file, save_file
+from training_scenarios import diffusers_spelling
 
 LOSS_TOLERANCE = 1e-6
 PACKAGES = ["torch", "torchvision", "diffusers", "transformers", "peft", "accelerate", "numpy", "pillow"]
@@ -27,11 +28,13 @@ def run(program, trace, flags, **variables):
 
 def trained(folder):
     weights = load_file(pathlib.Path(folder) / "pytorch_lora_weights.safetensors")
-    return {name: weights[name].float() for name in sorted(weights)}
+    named = {diffusers_spelling(name): value.float() for name, value in weights.items()}
+    return {name: named[name] for name in sorted(named)}
 
 
 def row(weights, which):
-    return torch.cat([value.flatten() for name, value in weights.items() if f".{which}.weight" in name])
+    end = ".magnitude" if which == "magnitude" else f".{which}.weight"
+    return torch.cat([value.flatten() for name, value in weights.items() if end in name])
 
 
 def relative(ours, theirs):
@@ -68,11 +71,12 @@ def provenance(name, flags, made_by, packages=()):
 
 
 def write_trace(folder, trace, weights):
-    """SCENARIO.json, one line per entry, and SCENARIO.safetensors: the up matrices in one row, sorted by their names."""
+    """SCENARIO.json, one line per entry, and SCENARIO.safetensors: the up matrices (and DoRA's lengths) in one row, by name."""
     trace["down_norms"] = [float(value.norm()) for key, value in weights.items() if ".down.weight" in key]
     lines = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in trace.items()]
     (folder / f"{trace['scenario']}.json").write_text("{\n" + ",\n".join(lines) + "\n}\n")
-    save_file({"up": row(weights, "up")}, folder / f"{trace['scenario']}.safetensors")
+    rows = ["up", *(["magnitude"] if any(name.endswith(".magnitude") for name in weights) else [])]
+    save_file({which: row(weights, which) for which in rows}, folder / f"{trace['scenario']}.safetensors")
 
 
 def key_contract(weights):
