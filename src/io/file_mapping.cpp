@@ -36,7 +36,7 @@ std::map<uintptr_t, uintptr_t>& mappings() {
 }  // namespace
 
 FileMapping::FileMapping(const std::filesystem::path& path) {
-  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // a pipe would wait for a writer
   if (descriptor < 0) fail(path, errno);
   struct stat status {};
   if (::fstat(descriptor, &status) != 0) close_and_fail(descriptor, path, errno);

@@ -11,6 +11,8 @@ namespace lorikeet {
 namespace {
 
 constexpr size_t kMaxDimensions = 64;
+// What torch takes for a tensor, numbers aside: a pickle can ask for one with 17 bytes.
+constexpr size_t kTensorBytes = 600, kDimensionBytes = 24;
 
 std::vector<int64_t> whole_numbers(PickleHeap& heap, const PickleValue& value, const char* what) {
   const auto* items = value.as<PickleSequence>();
@@ -77,6 +79,7 @@ torch::Tensor view_of(PickleHeap& heap, torch::Tensor bytes, torch::ScalarType t
   if (sizes.size() != strides.size()) {
     heap.fail(str("a tensor has ", sizes.size(), " sizes and ", strides.size(), " strides"));
   }
+  heap.charge(kTensorBytes + sizes.size() * kDimensionBytes);
   const int64_t count = bytes.numel() / bytes_of(type), elements = product(heap, sizes);
   if (elements == 0) return torch::empty(sizes, type);
   if (elements > count) heap.fail(str("a tensor has ", elements, " elements, its storage ", count));

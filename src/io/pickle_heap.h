@@ -18,20 +18,20 @@ using PickleStorageLoader = std::function<torch::Tensor(const std::string& key, 
 /// makes is charged here, so that a few bytes cannot ask for much.
 class PickleHeap {
  public:
-  static constexpr size_t kMaxValues = 2'000'000;
-  static constexpr size_t kMaxCopied = size_t{256} << 20;  // bytes that values are copied and unpacked to
+  static constexpr size_t kMaxValues = 1'000'000;
+  static constexpr size_t kMaxCopied = size_t{64} << 20;  // bytes that values are copied and unpacked to
 
   PickleHeap(std::string file, PickleStorageLoader load) : file_(std::move(file)), load_(std::move(load)) {}
 
   template <class T>
   PickleRef make(T data) {
-    if (values_.size() >= kMaxValues) fail("it holds more than 2,000,000 values");
+    if (values_.size() >= kMaxValues) fail("it holds more than 1,000,000 values");
     values_.push_back(PickleValue{std::move(data)});
     return &values_.back();
   }
   /// Counts work and memory that is not in proportion to the pickle's own bytes.
   void charge(size_t bytes) {
-    if (bytes > kMaxCopied - copied_) fail("it unpacks to more than 256 MiB");
+    if (bytes > kMaxCopied - copied_) fail("it unpacks to more than 64 MiB");
     copied_ += bytes;
   }
   torch::Tensor storage(const std::string& key, int64_t bytes) const { return load_(key, bytes); }

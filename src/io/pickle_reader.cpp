@@ -79,7 +79,7 @@ class Machine {
 
   /// What holds places, but is no value: bounded as values are.
   void check_room(size_t used) const {
-    if (used >= 2 * PickleHeap::kMaxValues) heap_.fail("the pickle uses more than 4,000,000 places at once");
+    if (used >= PickleHeap::kMaxValues) heap_.fail("the pickle uses more than 1,000,000 places at once");
   }
   void push(PickleRef value) {
     check_room(stack_.size());

@@ -18,8 +18,8 @@ struct PickleDocument {
   PickleRef root = nullptr;
 };
 
-/// `file` begins every message. Throws FormatError: malformed, longer than kMaxPickleBytes, more than 2,000,000 values,
-/// unpacking to more than 256 MiB, or naming anything that is not plain data.
+/// `file` begins every message. Throws FormatError: malformed, longer than kMaxPickleBytes, more than 1,000,000 values,
+/// unpacking to more than 64 MiB, or naming anything that is not plain data.
 PickleDocument read_pickle(std::string_view bytes, const std::string& file, PickleStorageLoader load);
 
 }  // namespace lorikeet

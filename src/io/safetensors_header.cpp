@@ -57,7 +57,10 @@ class HeaderReader {
 
   bool string(string_t& value) {
     if (place_ == Place::kMetadata) {
-      if (header_.metadata.emplace(field_, value).second) return true;
+      if (header_.metadata.size() == kMaxSafetensorsMetadata) {
+        return fail(str("has more than ", kMaxSafetensorsMetadata, " entries"));
+      }
+      if (header_.metadata.try_emplace(std::move(field_), std::move(value)).second) return true;
       return fail(str("has the key ", quoted_tensor_name(field_), " twice"));
     }
     if (place_ != Place::kTensor || field_ != "dtype") return unexpected(str("the text ", quoted_tensor_name(value)));
@@ -91,6 +94,10 @@ class HeaderReader {
 
   bool key(string_t& value) {
     if (place_ == Place::kTop) {
+      if (header_.entries.size() == kMaxSafetensorsTensors && value != "__metadata__") {
+        problem_ = str("it has more than ", kMaxSafetensorsTensors, " tensors");
+        return false;
+      }
       tensor_name_ = value;
       field_.clear();
       if (!names_.insert(value).second) return fail("is there twice");
@@ -178,6 +185,23 @@ class HeaderReader {
   int offsets_seen_ = 0;
 };
 
+/// Parsers keep the text they are in several times over, and once more for what they say about it.
+void check_text_lengths(std::string_view json, const std::string& file) {
+  constexpr std::string_view kBetween = "{}[]:, \n\r\t";
+  for (size_t at = 0; at < json.size();) {
+    const size_t begin = at;
+    if (json[at++] == '"') {
+      while (at < json.size() && json[at] != '"') at += json[at] == '\\' ? 2 : 1;
+      ++at;
+    } else {
+      while (at < json.size() && json[at] != '"' && kBetween.find(json[at]) == std::string_view::npos) ++at;
+    }
+    if (at - begin <= kMaxSafetensorsText) continue;
+    throw FormatError(str(file, ": its header has a name, text or number of ", at - begin, " bytes at byte ", begin,
+                          "; at most ", kMaxSafetensorsText, " expected"));
+  }
+}
+
 std::string shape_text(const std::vector<int64_t>& shape) {
   std::string text = "[";
   for (const int64_t size : shape) text += str(text.size() > 1 ? ", " : "", size);
@@ -255,6 +279,7 @@ SafetensorsHeader parse_safetensors_header(std::string_view json, uint64_t data_
     throw FormatError(str(file, ": its header begins with ",
                           is_text ? quoted_tensor_name(json.substr(0, 1)) : "no text", "; expected '{'"));
   }
+  check_text_lengths(json, file);
   HeaderReader reader;
   if (!nlohmann::json::sax_parse(json.begin(), json.end(), &reader)) {
     throw FormatError(str(file, ": ", reader.problem()));

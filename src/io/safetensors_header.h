@@ -14,6 +14,11 @@ namespace lorikeet {
 
 /// Longest header the format allows, in bytes.
 inline constexpr uint64_t kMaxSafetensorsHeader = 100'000'000;
+// Far more than any file has. With them a header costs at most four times its bytes and 64 MB of memory, whatever it
+// says, and no more than a second.
+inline constexpr size_t kMaxSafetensorsTensors = 100'000;
+inline constexpr size_t kMaxSafetensorsMetadata = 10'000;
+inline constexpr size_t kMaxSafetensorsText = 16'000'000;  // bytes of one name or metadata value
 
 struct SafetensorsDtype {
   std::string_view name;
@@ -57,7 +62,7 @@ struct SafetensorsHeader {
 };
 
 /// Reads the header of a file whose tensors fill `data_bytes` bytes. `file` is for messages.
-/// Throws FormatError; see SafetensorsFile::open.
+/// Throws FormatError; see SafetensorsFile::open, and for what is beyond the limits above.
 SafetensorsHeader parse_safetensors_header(std::string_view json, uint64_t data_bytes, const std::string& file);
 
 /// A tensor's name for a message: quoted, control characters escaped, long ones cut.

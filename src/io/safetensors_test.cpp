@@ -1,11 +1,13 @@
 #include "io/safetensors.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include "core/atomic_file.h"
 #include "core/errors.h"
 #include "core/text.h"
 #include "io/file_test_support.h"
+#include "io/safetensors_header.h"
 
 namespace lorikeet {
 namespace {
@@ -155,6 +157,34 @@ TEST(SafetensorsDamage, FilesThatCannotBeReadAreFileErrors) {
   TestFolder folder;
   expect_error<FileError>("No such file", [&] { SafetensorsFile::open(folder.path() / "absent"); });
   expect_error<FileError>("Is a directory", [&] { SafetensorsFile::open(folder.path()); });
+}
+
+TEST(SafetensorsDamage, PipesAreNotWaitedFor) {
+  TestFolder folder;
+  const auto path = folder.path() / "pipe";
+  ASSERT_EQ(::mkfifo(path.c_str(), 0600), 0);
+  expect_error<FileError>("cannot read", [&] { SafetensorsFile::open(path); });
+}
+
+TEST(SafetensorsDamage, HeadersThatWouldTakeTooMuchAreRefused) {
+  const auto many = [](size_t count, const std::string& value) {
+    std::string entries;
+    for (size_t i = 0; i < count; ++i) entries += str(i > 0 ? "," : "", "\"", i, "\":", value);
+    return "{" + entries + "}";
+  };
+  const std::string tensor = R"({"dtype":"U8","shape":[0],"data_offsets":[0,0]})";
+  const auto open = [](const std::string& header) { return open_bytes(TestFolder(), header, ""); };
+  EXPECT_EQ(open(many(kMaxSafetensorsTensors, tensor)).names().size(), kMaxSafetensorsTensors);
+  expect_refused(many(kMaxSafetensorsTensors + 1, tensor), 0, "it has more than 100000 tensors");
+  const auto with_metadata = [](const std::string& metadata) { return str("{\"__metadata__\":", metadata, "}"); };
+  EXPECT_EQ(open(with_metadata(many(kMaxSafetensorsMetadata, "\"\""))).metadata().size(), kMaxSafetensorsMetadata);
+  expect_refused(with_metadata(many(kMaxSafetensorsMetadata + 1, "\"\"")), 0,
+                 "__metadata__ has more than 10000 entries");
+  const std::string text(kMaxSafetensorsText, 'x');
+  expect_refused(with_metadata("{\"a\":\"" + text + "\"}"), 0, "a name, text or number of 16000002 bytes at byte 21");
+  expect_refused("{\"" + text + "\":1}", 0, "16000002 bytes at byte 1");
+  expect_refused("{\"x\":1" + std::string(kMaxSafetensorsText, '0'), 0, "16000002 bytes at byte 4");
+  expect_refused("{\"x" + std::string(20, '\\'), 0, "not JSON");
 }
 
 TEST(SafetensorsDamage, LengthsAreChecked) {

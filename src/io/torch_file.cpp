@@ -19,11 +19,13 @@ constexpr uint64_t kMappedAlignment = 16;
 
 /// What a file that is no zip file may be instead.
 void check_begin(const std::filesystem::path& path) {
+  std::error_code error;
+  if (!std::filesystem::is_regular_file(path, error)) return;  // ZipFile says what is wrong
   std::ifstream in(path, std::ios::binary);
   std::string begin(24, '\0');
   in.read(begin.data(), static_cast<std::streamsize>(begin.size()));
   begin.resize(static_cast<size_t>(in.gcount()));
-  if (begin.starts_with("PK") || !std::filesystem::is_regular_file(path)) return;  // or ZipFile says what is wrong
+  if (begin.starts_with("PK")) return;
   std::string hint;
   if (begin.starts_with("\x80\x02\x8a\x0al\xfc\x9c\x46"))
     hint = "it is of torch before 1.6: load and save it again with a newer one";

@@ -242,10 +242,16 @@ TEST(TorchFile, CostsNoMoreThanItIsWorth) {
   for (int i = 0; i < 10'000; ++i) copies += "N";
   copies += "eq\1";
   for (int i = 0; i < 10'000; ++i) copies += global_of("builtins", "set") + "h\1\x85R0";
-  expect_error<FormatError>("unpacks to more than 256 MiB", [&] { TorchFile(folder.write("x", torch_bytes(copies))); });
-  expect_error<FormatError>("more than 2,000,000 values",
+  expect_error<FormatError>("unpacks to more than 64 MiB", [&] { TorchFile(folder.write("x", torch_bytes(copies))); });
+  // The same tensor, again and again.
+  std::string again = global_of("torch._utils", "_rebuild_tensor_v2") + "q\1(" + storage_of("FloatStorage", "0", 1) +
+                      "K" + std::string(1, '\0') + "K\1\x85K\1\x85\x89tq\2";
+  for (int i = 0; i < 110'000; ++i) again += "h\1h\2R0";
+  expect_error<FormatError>("unpacks to more than 64 MiB",
+                            [&] { TorchFile(folder.write("x", torch_bytes(again, {std::string(4, '\0')}))); });
+  expect_error<FormatError>("more than 1,000,000 values",
                             [&] { TorchFile(folder.write("x", torch_bytes(std::string(3'000'000, ')')))); });
-  expect_error<FormatError>("more than 4,000,000 places",
+  expect_error<FormatError>("more than 1,000,000 places",
                             [&] { TorchFile(folder.write("x", torch_bytes(std::string(5'000'000, '(')))); });
   expect_error<FormatError>("has 33554435 bytes; at most 33554432",
                             [&] { TorchFile(folder.write("x", torch_bytes(std::string(kMaxPickleBytes, 'N')))); });

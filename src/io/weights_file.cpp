@@ -25,9 +25,11 @@ class SafetensorsSource : public WeightSource {
 
 /// What a file is shows in its first bytes; its name decides only where they say nothing.
 bool is_torch_file(const std::filesystem::path& path) {
-  std::ifstream in(path, std::ios::binary);
   char begin[2] = {};
-  in.read(begin, sizeof begin);
+  std::error_code error;
+  if (std::filesystem::is_regular_file(path, error)) {  // opening a pipe would wait for a writer
+    std::ifstream(path, std::ios::binary).read(begin, sizeof begin);
+  }
   if (begin[0] == 'P' && begin[1] == 'K') return true;
   const std::string extension = path.extension().string();
   return extension == ".ckpt" || extension == ".bin" || extension == ".pt" || extension == ".pth";
