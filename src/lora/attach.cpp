@@ -9,11 +9,25 @@
 namespace lorikeet {
 namespace {
 
-/// A linear factor as a 1x1 convolution's, or the other way round; anything else as it is.
-torch::Tensor with_dims(const torch::Tensor& factor, int64_t dims) {
-  if (dims == 4 && factor.dim() == 2) return factor.unsqueeze(-1).unsqueeze(-1);
-  if (dims == 2 && factor.dim() == 4 && factor.size(2) == 1 && factor.size(3) == 1) return factor.flatten(1);
-  return factor;
+/// A linear layer's lengths as a 1x1 convolution's, or the other way round; anything else as it is.
+torch::Tensor with_dims(const torch::Tensor& lengths, int64_t dims) {
+  if (dims == 4 && lengths.dim() == 2) return lengths.unsqueeze(-1).unsqueeze(-1);
+  if (dims == 2 && lengths.dim() == 4 && lengths.size(2) == 1 && lengths.size(3) == 1) return lengths.flatten(1);
+  return lengths;
+}
+
+/// Both halves of a LoRA that fits the weight in as many dimensions as it; a flattened kernel is spread out.
+void shape_halves(LayerChange& change, const torch::Tensor& weight) {
+  auto &up = change.factors.at("up"), &down = change.factors.at("down");
+  std::vector<int64_t> inner(static_cast<size_t>(weight.dim() - 2), 1);
+  const auto halves = [&](const torch::Tensor& half, int64_t inputs) {
+    std::vector<int64_t> sizes{half.size(0), inputs};
+    sizes.insert(sizes.end(), inner.begin(), inner.end());
+    return half.reshape(sizes);
+  };
+  up = halves(up, up.numel() / up.size(0));
+  if (!change.has("mid")) inner.assign(weight.sizes().begin() + 2, weight.sizes().end());
+  down = halves(down, weight.size(1));
 }
 
 }  // namespace
@@ -49,11 +63,11 @@ BlockOrder block_order(torch::nn::Module& unet, torch::nn::Module& text_encoder)
 LayerChange fit_change(const LayerChange& change, const torch::Tensor& weight, const torch::Tensor& bias) {
   LayerChange fitted = change;
   for (auto& [role, factor] : fitted.factors) {
-    const bool follows_weight = role == "magnitude" || (change.kind == ChangeKind::kLora && role != "bias");
-    if (follows_weight) factor = with_dims(factor, weight.dim());
+    if (role == "magnitude") factor = with_dims(factor, weight.dim());
     if (role == "bias") factor = factor.flatten();
   }
   check_fits(fitted, weight, bias);
+  if (change.kind == ChangeKind::kLora) shape_halves(fitted, weight);
   return fitted;
 }
 

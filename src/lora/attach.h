@@ -38,7 +38,7 @@ class AdaptableLayers {
 BlockOrder block_order(torch::nn::Module& unet, torch::nn::Module& text_encoder);
 
 /// The change as a layer of this weight holds it: linear factors are accepted for 1x1 convolutions and the other way
-/// round, as are DoRA's lengths. Throws FormatError when it does not fit.
+/// round, as are DoRA's lengths; a convolution's `down` may be flattened. Throws FormatError when it does not fit.
 LayerChange fit_change(const LayerChange& change, const torch::Tensor& weight, const torch::Tensor& bias);
 
 /// An adapter for every change that finds its layer, after those already there; on the layer's device, in `dtype`.

@@ -98,6 +98,12 @@ void set_product(const Factors& factors, double factor, ChangeMatrix& matrix) {
   matrix.down = factors.down * root;
 }
 
+/// Columns with columns and rows with rows: their product is both products, number by number.
+Factors crossed(const Factors& first, const Factors& second) {
+  return {torch::einsum("oi,oj->oij", {first.up, second.up}).flatten(1),
+          torch::einsum("ic,jc->ijc", {first.down, second.down}).flatten(0, 1)};
+}
+
 void set_loha(const LayerChange& change, double strength, ChangeMatrix& matrix) {
   const auto first = pair_of(change, "w1_a", "w1_b", "t1"), second = pair_of(change, "w2_a", "w2_b", "t2");
   const int64_t rows = first.up.size(0), columns = first.down.size(1);
@@ -107,9 +113,7 @@ void set_loha(const LayerChange& change, double strength, ChangeMatrix& matrix) 
     matrix.dense = (first.up.mm(first.down) * second.up.mm(second.down) * strength).to(torch::kFloat);
     return;
   }
-  const auto up = torch::einsum("oi,oj->oij", {first.up, second.up}).flatten(1);
-  const auto down = torch::einsum("ic,jc->ijc", {first.down, second.down}).flatten(0, 1);
-  set_product({up, down}, strength, matrix);
+  set_product(crossed(first, second), strength, matrix);
 }
 
 /// Of matrices. torch::kron of 2.11 fails where one of size 1 somewhere is transposed, even when made contiguous.
@@ -137,6 +141,38 @@ void set_full(const LayerChange& change, double strength, ChangeMatrix& matrix) 
   require(diff.dim() >= 1 && diff.numel() > 0, change);
   matrix.shape = diff.sizes().vec();
   matrix.dense = diff.reshape({diff.size(0), -1}).to(torch::kFloat) * strength;
+}
+
+double loha_norm(const LayerChange& change) {
+  const auto first = pair_of(change, "w1_a", "w1_b", "t1"), second = pair_of(change, "w2_a", "w2_b", "t2");
+  const int64_t rows = first.up.size(0), columns = first.down.size(1);
+  require(rows == second.up.size(0) && columns == second.down.size(1), change);
+  const int64_t ranks = first.rank() * second.rank();
+  if (ranks <= std::min(rows, columns) / 8) {
+    const auto factors = crossed(first, second);
+    return product_norm(factors.up, factors.down);
+  }
+  constexpr int64_t kBlockElements = int64_t{1} << 20;
+  const int64_t block = std::max<int64_t>(1, kBlockElements / columns);
+  double sum = 0;
+  for (int64_t row = 0; row < rows; row += block) {
+    const auto part = [&](const Factors& factors) { return factors.up.slice(0, row, row + block).mm(factors.down); };
+    sum += std::pow(frobenius_norm(part(first) * part(second)), 2);
+  }
+  return std::sqrt(sum);
+}
+
+double lokr_norm(const LayerChange& change) {
+  double norm = 1;
+  for (const char* name : {"w1", "w2"}) {
+    if (change.has(name)) {
+      norm *= frobenius_norm(factor(change, name));
+    } else {
+      const auto pair = lokr_factors(change, name);
+      norm *= product_norm(pair.up, pair.down);
+    }
+  }
+  return norm;
 }
 
 int64_t columns_of(const ChangeMatrix& matrix) {
@@ -203,6 +239,13 @@ torch::Tensor dense_change(const ChangeMatrix& matrix) {
 double change_norm(const ChangeMatrix& matrix) {
   if (matrix.shape.empty()) return 0;
   return matrix.is_product() ? product_norm(matrix.up, matrix.down) : frobenius_norm(dense_change(matrix));
+}
+
+double change_norm(const LayerChange& change) {
+  torch::NoGradGuard no_grad;
+  if (change.kind == ChangeKind::kLoha) return std::abs(change.strength) * loha_norm(change);
+  if (change.kind == ChangeKind::kLokr) return std::abs(change.strength) * lokr_norm(change);
+  return change_norm(change_matrix(change));
 }
 
 Truncation truncate_change(const ChangeMatrix& matrix, const TruncateOptions& options) {

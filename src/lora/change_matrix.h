@@ -37,6 +37,8 @@ torch::Tensor dense_change(const ChangeMatrix& matrix);
 
 /// Frobenius norm.
 double change_norm(const ChangeMatrix& matrix);
+/// The same of change_matrix(change), without the large factors that LoHa and LoKr have there.
+double change_norm(const LayerChange& change);
 
 /// See low_rank.h. `matrix` has a rank.
 Truncation truncate_change(const ChangeMatrix& matrix, const TruncateOptions& options);

@@ -2,6 +2,7 @@
 
 #include "core/text.h"
 #include "lora/change_matrix.h"
+#include "lora/formats/layer_assembly.h"
 
 namespace lorikeet {
 namespace {
@@ -12,9 +13,8 @@ std::optional<int64_t> text_width(const std::string& part, const LayerChange& ch
       change.path.find(".attn2.to_k") != std::string::npos || change.path.find(".attn2.to_v") != std::string::npos;
   const bool is_text = change.path.find(".self_attn.") != std::string::npos;
   if (part == "unet" ? !is_cross : !is_text) return std::nullopt;
-  const auto shape = change_matrix(change).shape;
-  if (shape.size() < 2) return std::nullopt;
-  return shape[1];
+  const int64_t width = change_inputs(change);
+  return width == 0 ? std::nullopt : std::optional(width);
 }
 
 std::string family(const LoraFile& file) {
@@ -42,8 +42,7 @@ LayerSummary summary(const char* part, const LayerChange& change) {
   if (change.has("bias")) layer.kind += "+bias";
   layer.rank = change_rank(change);
   layer.strength = change.strength;
-  const auto matrix = change_matrix(change);
-  if (!matrix.shape.empty()) layer.norm = change_norm(matrix);
+  layer.norm = change_norm(change);
   return layer;
 }
 

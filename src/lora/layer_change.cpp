@@ -1,5 +1,6 @@
 #include "lora/layer_change.h"
 
+#include <algorithm>
 #include <limits>
 #include <vector>
 
@@ -19,10 +20,30 @@ namespace {
       "is the LoRA made for another base model?");
 }
 
+/// A product of sizes; -1, which is none, where it is beyond 2^63.
+int64_t times(int64_t a, int64_t b) {
+  int64_t product = 0;
+  return __builtin_mul_overflow(a, b, &product) ? -1 : product;
+}
+
 int64_t flat_width(at::IntArrayRef shape) {
   int64_t width = 1;
-  for (const int64_t size : shape.slice(1)) width *= size;
+  for (const int64_t size : shape.slice(1)) width = times(width, size);
   return width;
+}
+
+/// How many places the kernel of a weight of this shape has.
+int64_t places_of(at::IntArrayRef shape) { return flat_width(shape.slice(std::min<size_t>(shape.size(), 1))); }
+
+bool is_pointwise(const torch::Tensor& factor) {
+  return factor.dim() == 2 || (factor.dim() == 4 && factor.size(2) == 1 && factor.size(3) == 1);
+}
+
+/// Whether the factor's last dimensions, if it has four, are the kernel of a weight of this shape.
+bool has_kernel(const torch::Tensor& factor, at::IntArrayRef shape) {
+  if (factor.dim() != 4) return factor.dim() == 2;
+  if (shape.size() != 4) return is_pointwise(factor);
+  return factor.size(2) == shape[2] && factor.size(3) == shape[3];
 }
 
 /// Rows and columns that a factor pair a [n, r] times b [r, m] makes; nothing when they do not go together.
@@ -38,11 +59,11 @@ Extent product_extent(const torch::Tensor& a, const torch::Tensor& b) {
 }
 
 /// t [r, r', k, k] with a [r, n] and b [r', m] makes [n, m, k, k].
-Extent tucker_extent(const torch::Tensor& t, const torch::Tensor& a, const torch::Tensor& b) {
-  if (t.dim() != 4 || a.dim() != 2 || b.dim() != 2) return {};
+Extent tucker_extent(const torch::Tensor& t, const torch::Tensor& a, const torch::Tensor& b, at::IntArrayRef shape) {
+  if (t.dim() != 4 || a.dim() != 2 || b.dim() != 2 || !has_kernel(t, shape)) return {};
   if (t.numel() == 0 || a.numel() == 0 || b.numel() == 0) return {};
   if (t.size(0) != a.size(0) || t.size(1) != b.size(0)) return {};
-  return {a.size(1), b.size(1) * t.size(2) * t.size(3)};
+  return {a.size(1), times(b.size(1), places_of(shape))};
 }
 
 torch::Tensor tucker_product(const torch::Tensor& t, const torch::Tensor& a, const torch::Tensor& b) {
@@ -55,10 +76,10 @@ torch::Tensor loha_factor(const LayerChange& change, const std::string& n) {
   return t.defined() ? tucker_product(t, a, b).flatten(1) : torch::mm(a, b);
 }
 
-Extent loha_extent(const LayerChange& change, const std::string& n) {
+Extent loha_extent(const LayerChange& change, const std::string& n, at::IntArrayRef shape) {
   const auto a = change.get("w" + n + "_a"), b = change.get("w" + n + "_b"), t = change.get("t" + n);
   if (!a.defined() || !b.defined()) return {};
-  if (t.defined()) return tucker_extent(t, a, b);
+  if (t.defined()) return tucker_extent(t, a, b, shape);
   return a.dim() == 2 && b.dim() == 2 ? product_extent(a, b) : Extent{};
 }
 
@@ -69,21 +90,22 @@ torch::Tensor lokr_factor(const LayerChange& change, const std::string& n) {
   return change.has("t" + n) ? tucker_product(change.get("t" + n), a, b) : torch::mm(a, b.flatten(1));
 }
 
-Extent lokr_extent(const LayerChange& change, const std::string& n) {
+Extent lokr_extent(const LayerChange& change, const std::string& n, at::IntArrayRef shape) {
   const auto whole = change.get("w" + n);
   if (whole.defined()) {
-    return whole.dim() < 2 || whole.numel() == 0 ? Extent{} : Extent{whole.size(0), flat_width(whole.sizes())};
+    if (whole.numel() == 0 || !(n == "1" ? is_pointwise(whole) : has_kernel(whole, shape))) return {};
+    return {whole.size(0), flat_width(whole.sizes())};
   }
   const auto a = change.get("w" + n + "_a"), b = change.get("w" + n + "_b");
   if (!a.defined() || !b.defined()) return {};
-  return change.has("t" + n) ? tucker_extent(change.get("t" + n), a, b) : product_extent(a, b);
+  return change.has("t" + n) ? tucker_extent(change.get("t" + n), a, b, shape) : product_extent(a, b);
 }
 
 /// kron over outputs and inputs; the kernel's places belong to w2 alone.
 torch::Tensor lokr_product(const LayerChange& change, at::IntArrayRef shape) {
   const auto w1 = lokr_factor(change, "1").flatten(1);
   auto w2 = lokr_factor(change, "2");
-  const int64_t places = shape.size() == 4 ? shape[2] * shape[3] : 1;
+  const int64_t places = places_of(shape);
   w2 = w2.reshape({w2.size(0), -1, places});
   // [a, c, b, d, places] -> [a·c, b·d·places]
   return torch::einsum("ab,cdp->acbdp", {w1, w2}).reshape(shape);
@@ -95,29 +117,28 @@ torch::Tensor lora_product(const LayerChange& change) {
   return torch::einsum("mnkl,im,nj->ijkl", {mid, up.flatten(1), down.flatten(1)}).flatten(1);
 }
 
-Extent lora_extent(const LayerChange& change) {
+Extent lora_extent(const LayerChange& change, at::IntArrayRef shape) {
   const auto down = change.get("down"), up = change.get("up"), mid = change.get("mid");
-  if (!down.defined() || !up.defined()) return {};
-  if (!mid.defined()) return product_extent(up, down);
-  if (product_extent(up, down).rows < 0 || mid.dim() != 4 || mid.numel() == 0) return {};
-  if (mid.size(0) != flat_width(up.sizes()) || mid.size(1) != down.size(0)) return {};
-  return {up.size(0), flat_width(down.sizes()) * mid.size(2) * mid.size(3)};
+  if (!down.defined() || !up.defined() || !is_pointwise(up)) return {};
+  if (!mid.defined()) return has_kernel(down, shape) ? product_extent(up, down) : Extent{};
+  if (shape.size() != 4 || !is_pointwise(down) || mid.dim() != 4 || !has_kernel(mid, shape)) return {};
+  if (mid.numel() == 0 || down.numel() == 0 || up.numel() == 0) return {};
+  if (mid.size(0) != up.size(1) || mid.size(1) != down.size(0)) return {};
+  return {up.size(0), times(down.size(1), places_of(shape))};
 }
 
 Extent change_extent(const LayerChange& change, at::IntArrayRef shape) {
   switch (change.kind) {
     case ChangeKind::kLora:
-      return lora_extent(change);
+      return lora_extent(change, shape);
     case ChangeKind::kLoha: {
-      const auto first = loha_extent(change, "1");
-      return first == loha_extent(change, "2") ? first : Extent{};
+      const auto first = loha_extent(change, "1", shape);
+      return first == loha_extent(change, "2", shape) ? first : Extent{};
     }
     case ChangeKind::kLokr: {
-      const auto first = lokr_extent(change, "1"), second = lokr_extent(change, "2");
-      if (first.rows < 0 || second.rows < 0) return {};
-      const int64_t places = shape.size() == 4 ? shape[2] * shape[3] : 1;
-      if (second.columns % places != 0) return {};
-      return {first.rows * second.rows, first.columns * second.columns};
+      const auto first = lokr_extent(change, "1", shape), second = lokr_extent(change, "2", shape);
+      if (first.rows < 0 || second.rows < 0 || second.columns % places_of(shape) != 0) return {};
+      return {times(first.rows, second.rows), times(first.columns, second.columns)};
     }
     case ChangeKind::kFull:
       break;
@@ -129,7 +150,10 @@ Extent change_extent(const LayerChange& change, at::IntArrayRef shape) {
 }
 
 void check_extent(const LayerChange& change, at::IntArrayRef shape) {
-  if (change_extent(change, shape) != Extent{shape[0], flat_width(shape)}) {
+  const bool is_empty = shape.empty() || std::find(shape.begin(), shape.end(), 0) != shape.end();
+  // A norm's weight has no second side that factors could make.
+  const bool has_sides = shape.size() == 2 || shape.size() == 4 || change.kind == ChangeKind::kFull;
+  if (is_empty || !has_sides || change_extent(change, shape) != Extent{shape[0], flat_width(shape)}) {
     refuse(change, "does not make the layer's weight", shape);
   }
 }

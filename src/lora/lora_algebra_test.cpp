@@ -140,6 +140,22 @@ TEST_P(Kinds, MatrixIsTheProductOfTheFactors) {
   EXPECT_EQ(matrix.is_product(), test.is_product);
   EXPECT_LT(relative(dense_change(matrix), expected), 1e-6);
   EXPECT_NEAR(change_norm(matrix), frobenius_norm(expected), 1e-6 * frobenius_norm(expected));
+  EXPECT_NEAR(change_norm(change) * 1.5, frobenius_norm(expected), 1e-6 * frobenius_norm(expected));
+}
+
+TEST(ChangeMatrix, NormsOfLohaTakeLittleWorkWhereRanksAreSmall) {
+  Draws draw;
+  for (const int64_t rank : {1, 2, 30}) {
+    const LayerChange change{"a.to_q",
+                             ChangeKind::kLoha,
+                             {{"w1_a", draw({40, rank})},
+                              {"w1_b", draw({rank, 50000})},
+                              {"w2_a", draw({40, 2})},
+                              {"w2_b", draw({2, 50000})}},
+                             -0.5};
+    const double expected = frobenius_norm(exact_product(change, {40, 50000}));
+    EXPECT_NEAR(change_norm(change), expected, 1e-6 * expected) << rank;
+  }
 }
 
 TEST_P(Kinds, ResizeWithoutLossKeepsTheChange) {

@@ -1,4 +1,5 @@
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <chrono>
@@ -269,9 +270,15 @@ TEST(LoraReadTest, RefusesWhatMakesNoLayer) {
          {{layer + ".lora_down.weight", torch::zeros({0, 6})}, {layer + ".lora_up.weight", torch::zeros({8, 0})}});
   expect("a finite number expected", pair_with(".alpha", torch::tensor(nan)));
   expect("a finite number expected", pair_with(".alpha", torch::tensor(inf)));
+  expect("is 1e+300, a finite number expected", pair_with(".alpha", torch::tensor(1e300, torch::kDouble)));
   expect("one number expected", pair_with(".alpha", ramp({2})));
   expect("one number expected", pair_with(".alpha", torch::tensor(true)));
   expect("neither one length per output, of 8", pair_with(".dora_scale", ramp({7, 1})));
+  expect("has a kernel of its own",
+         {{layer + ".lora_down.weight", ramp({4, 6})}, {layer + ".lora_up.weight", ramp({8, 2, 2, 1})}});
+  expect("has a kernel beside the middle factor's", {{layer + ".lora_down.weight", ramp({2, 6, 3, 3})},
+                                                     {layer + ".lora_mid.weight", ramp({2, 2, 3, 3})},
+                                                     {layer + ".lora_up.weight", ramp({8, 2})}});
   expect("but its layer is changed by a lokr", pair_with(".lokr_w1", ramp({2, 2})));
   expect("is a bias, one dimension expected", pair_with(".diff_b", ramp({8, 1})));
   expect("is a bias, one dimension expected", pair_with(".lora_B.bias", ramp({8, 1})));
@@ -289,6 +296,55 @@ TEST(LoraReadTest, RefusesWhatMakesNoLayer) {
                                       {layer + ".lokr_w2_a", ramp({1, 2})},
                                       {layer + ".lokr_w2_b", ramp({1, 2})},
                                       {layer + ".lokr_t2", ramp({2, 1, 3, 3})}});
+}
+
+/// A few numbers that ask for a great deal.
+TEST(LoraReadTest, RefusesLayersLargerThanAnyModelHas) {
+  const TestFolder folder;
+  const std::string layer = kKohyaAttention;
+  const auto expect = [&](std::map<std::string, std::vector<int64_t>> shapes) {
+    NamedTensors tensors;
+    for (const auto& [end, shape] : shapes) tensors.emplace_back(layer + end, torch::ones(shape));
+    expect_error<FormatError>("more than 33554432 numbers", [&] { read(folder, tensors); });
+  };
+  expect({{".lora_down.weight", {1, 6000}}, {".lora_up.weight", {6000, 1}}});
+  expect({{".lokr_w1", {100, 100}}, {".lokr_w2", {100, 100}}});
+  expect({{".lokr_w1_a", {6000, 1}}, {".lokr_w1_b", {1, 10}}, {".lokr_w2_a", {10, 1}}, {".lokr_w2_b", {1, 6000}}});
+  expect({{".hada_w1_a", {6000, 1}}, {".hada_w1_b", {1, 6000}}, {".hada_w2_a", {1, 1}}, {".hada_w2_b", {1, 1}}});
+  // A small weight, but much on the way to it.
+  expect({{".lora_down.weight", {1, 6000}}, {".lora_mid.weight", {6000, 1, 1, 1}}, {".lora_up.weight", {1, 6000}}});
+  expect({{".lora_down.weight", {6000, 1}}, {".lora_mid.weight", {1, 6000, 1, 1}}, {".lora_up.weight", {6000, 1}}});
+  expect({{".lokr_w1", {1, 1}}, {".lokr_w2_a", {6000, 1}}, {".lokr_w2_b", {1, 6000}}, {".lokr_t2", {6000, 1, 1, 1}}});
+}
+
+TEST(LoraReadTest, RefusesFilesOfTooManyEntries) {
+  const TestFolder folder;
+  NamedTensors tensors;
+  for (int i = 0; i < 30'001; ++i) tensors.emplace_back(std::to_string(i), torch::zeros({0}));
+  expect_error<FormatError>("30001 entries; at most 30000 expected", [&] { read(folder, tensors); });
+}
+
+TEST(LoraReadTest, LeavesOutWordsLongerThanAnyPrompt) {
+  const TestFolder folder;
+  auto tensors = pair();
+  tensors.emplace_back("bundle_emb.cat.emb_params", ramp({78, 6}));
+  const auto file = read(folder, tensors);
+  EXPECT_TRUE(file.words.empty());
+  ASSERT_EQ(file.unused.size(), 1u);
+  EXPECT_NE(file.unused[0].reason.find("78 vectors"), std::string::npos);
+}
+
+TEST(LoraReadTest, DoesNotWaitForPipes) {
+  const TestFolder folder;
+  for (const char* name : {"x.safetensors", "x.pt", "adapter_config.json"}) {
+    ASSERT_EQ(::mkfifo((folder.path() / name).c_str(), 0600), 0);
+  }
+  expect_error<FileError>("no regular file", [&] { read_lora_file(folder.path() / "x.safetensors"); });
+  expect_error<FileError>("no regular file", [&] { read_lora_file(folder.path() / "x.pt"); });
+  expect_error<FileError>("no regular file", [] { read_lora_file("/dev/zero"); });
+  expect_error<FileError>("", [&] { read_lora_file(folder.path() / std::string(5000, 'x')); });
+  const auto file = folder.write("adapter_model.safetensors", safetensors_bytes(pair(), {}));
+  EXPECT_EQ(read_lora_file(file).unet.size(), 1u);
 }
 
 TEST(LoraReadTest, RefusesTheSameLayerTwice) {
@@ -347,11 +403,17 @@ TEST(LoraReadTest, RefusesMetadataThatGivesNoStrength) {
   expect_error<FormatError>("is no JSON object", [&] { with(std::string(100000, '[')); });
   expect_error<FormatError>("unet.lora_alpha \"8\", a finite number expected",
                             [&] { with(R"({"unet.lora_alpha": "8"})"); });
+  expect_error<FormatError>("unet.lora_alpha 1e+300, a finite number expected",
+                            [&] { with(R"({"unet.lora_alpha": 1e300})"); });
+  std::string dots;
+  for (int i = 0; i < 300'000; ++i) dots += R"(\\.)";
+  EXPECT_EQ(with(R"({"unet.lora_alpha": 3, "unet.alpha_pattern": {")" + dots + R"(": 1}})").unet[0].strength, 1.5)
+      << "within the test's time";
   expect_error<FormatError>("alpha_pattern object, a finite number expected",
                             [&] { with(R"({"unet.r": 2, "unet.alpha_pattern": {"to_q": {}}})"); });
   expect_error<FormatError>("'.*to_q', a regular expression",
                             [&] { with(R"({"unet.r": 2, "unet.alpha_pattern": {".*to_q": 1}})"); });
-  expect_error<FormatError>("at most 4194304 expected", [&] { with(std::string(5 << 20, ' ')); });
+  expect_error<FormatError>("at most 1048576 expected", [&] { with(std::string(5 << 20, ' ')); });
 }
 
 TEST(LayerNamesTest, EveryLayerOfTheModelsIsToldByItsUnderscores) {

@@ -271,6 +271,69 @@ TEST(Attach, TakesLinearFactorsForOneByOneConvolutionsAndTheOtherWayRound) {
   EXPECT_EQ(layers[0].second->values.get("magnitude").dim(), 2);
 }
 
+TEST(Attach, SpreadsOutFlattenedKernels) {
+  TwoLayers model;
+  const auto kernels = torch::randn({2, 3, 3, 3}), up = torch::randn({5, 2});
+  const auto picture = torch::randn({2, 3, 8, 8});
+  std::vector<UnmatchedChange> unmatched;
+  const auto with = [&](const torch::Tensor& down) {
+    const auto layers =
+        attach_lora(model, {{"conv", ChangeKind::kLora, {{"down", down}, {"up", up}}}}, torch::kFloat, unmatched);
+    const auto output = model.conv->forward(picture);
+    detach_lora(model, layers);
+    return output;
+  };
+  EXPECT_TRUE(torch::equal(with(kernels.flatten(1)), with(kernels)));
+  EXPECT_TRUE(unmatched.empty());
+}
+
+/// As many numbers as the weight has, but not what its layer computes with.
+TEST(Attach, RefusesFactorsOfAnotherForm) {
+  TwoLayers model;
+  const auto refused = [&](const char* path, ChangeKind kind, std::map<std::string, torch::Tensor> factors) {
+    std::vector<UnmatchedChange> unmatched;
+    EXPECT_TRUE(attach_lora(model, {{path, kind, std::move(factors)}}, torch::kFloat, unmatched).empty());
+    return unmatched.size() == 1 && unmatched[0].reason.find("does not make the layer's weight") != std::string::npos;
+  };
+  const auto ones = [](std::vector<int64_t> sizes) { return torch::ones(sizes); };
+  const auto lora = ChangeKind::kLora, loha = ChangeKind::kLoha, lokr = ChangeKind::kLokr;
+  EXPECT_TRUE(refused("norm", lora, {{"down", ones({2, 1})}, {"up", ones({6, 2})}})) << "a norm has no rank";
+  EXPECT_TRUE(refused("to_q", lora, {{"down", ones({2, 3, 2, 1})}, {"up", ones({4, 2})}}));
+  EXPECT_TRUE(refused("to_q", lora, {{"down", ones({4, 6})}, {"up", ones({4, 2, 2, 1})}}));
+  EXPECT_TRUE(refused("conv", lora, {{"down", ones({2, 27, 1, 1})}, {"up", ones({5, 2, 1, 1})}}));
+  EXPECT_TRUE(refused("conv", lora, {{"down", ones({2, 3, 9, 1})}, {"up", ones({5, 2, 1, 1})}}));
+  EXPECT_TRUE(refused("conv", lora, {{"down", ones({2, 27})}, {"mid", ones({2, 2, 1, 1})}, {"up", ones({5, 2})}}));
+  EXPECT_TRUE(refused("conv", lora, {{"down", ones({2, 3, 3, 3})}, {"mid", ones({2, 2, 3, 3})}, {"up", ones({5, 2})}}));
+  EXPECT_TRUE(refused("conv", lokr, {{"w1", ones({1, 1})}, {"w2", ones({5, 3, 9, 1})}}));
+  EXPECT_TRUE(refused("conv", lokr, {{"w1", ones({1, 1, 3, 3})}, {"w2", ones({5, 3})}}));
+  std::map<std::string, torch::Tensor> tucker;
+  for (const char* n : {"1", "2"}) {
+    tucker[std::string("w") + n + "_a"] = ones({2, 5});
+    tucker[std::string("w") + n + "_b"] = ones({2, 3});
+    tucker[std::string("t") + n] = ones({2, 2, 9, 1});
+  }
+  EXPECT_TRUE(refused("conv", loha, tucker));
+}
+
+/// Sizes that no file can back with numbers, but an empty or expanded tensor can have.
+TEST(Attach, RefusesSizesWhoseProductIsBeyondAnyNumber) {
+  const int64_t huge = int64_t{1} << 40, more = int64_t{1} << 62;
+  const auto weight = torch::ones({4, 6});
+  const auto check = [&](ChangeKind kind, std::map<std::string, torch::Tensor> factors) {
+    const LayerChange change{"to_q", kind, std::move(factors)};
+    EXPECT_THROW(check_fits(change, weight, {}), FormatError);
+    EXPECT_THROW(weight_product(change, weight.sizes()), FormatError);
+  };
+  const auto wide = torch::ones({1, 1}).expand({huge, 2}), high = torch::ones({1, 1}).expand({2, huge});
+  check(ChangeKind::kLokr, {{"w1", wide}, {"w2", wide}});
+  check(ChangeKind::kLokr, {{"w1", high}, {"w2", high}});
+  check(ChangeKind::kLora, {{"up", wide}, {"down", high}});
+  check(ChangeKind::kLora, {{"up", torch::ones({more, 0})}, {"down", torch::ones({0, more})}});
+  check(ChangeKind::kFull, {{"diff", torch::ones({more, 0})}});
+  check(ChangeKind::kFull, {{"diff", torch::ones({1, 1, 1}).expand({4, huge, 1 << 18})}});
+  EXPECT_THROW(weight_product({"to_q", ChangeKind::kFull, {{"bias", torch::ones({4})}}}, {4, 0}), FormatError);
+}
+
 TEST(Attach, SeveralAddUpAndComeOutOneByOne) {
   TwoLayers model;
   const auto x = torch::randn({2, 6});

@@ -439,6 +439,10 @@ TEST(LoraWrite, RefusesWhatIsNoFile) {
   auto file = plain;
   file.unet[0].strength = std::numeric_limits<double>::infinity();
   expect_refusal<FormatError>(file, {}, {kToQ, "inf"});
+  file.unet[0].strength = 1e300;
+  for (const auto dialect : {LoraDialect::kDiffusers, LoraDialect::kKohya}) {
+    expect_refusal<FormatError>(file, {dialect}, {"to_q", "not finite"});
+  }
   file = plain;
   file.unet[0].factors["up"][1][1] = 70000;
   expect_refusal<FormatError>(file, {LoraDialect::kDiffusers, torch::kHalf}, {kToQ, "70000", "Half"});

@@ -67,7 +67,7 @@ void append_change(NamedTensors& tensors, const std::string& name, const LayerCh
   if (change.kind == ChangeKind::kFull) return;
   // LoKr of two whole factors has no rank; its alpha is not used, but LyCORIS wants one.
   const double alpha = change_rank(change) > 0 ? own_alpha(change) : 1;
-  tensors.emplace_back(name + ".alpha", torch::scalar_tensor(alpha));
+  tensors.emplace_back(name + ".alpha", torch::scalar_tensor(alpha, torch::kDouble));
 }
 
 }  // namespace

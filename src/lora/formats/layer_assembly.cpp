@@ -1,5 +1,6 @@
 #include "lora/formats/layer_assembly.h"
 
+#include <algorithm>
 #include <vector>
 
 #include "core/errors.h"
@@ -11,7 +12,22 @@ namespace {
 
 bool is_matrix(const torch::Tensor& tensor) { return tensor.dim() == 2; }
 bool is_kernel(const torch::Tensor& tensor) { return tensor.dim() == 4; }
+bool is_pointwise(const torch::Tensor& tensor) {
+  return is_matrix(tensor) || (is_kernel(tensor) && tensor.size(2) == 1 && tensor.size(3) == 1);
+}
 int64_t width(const torch::Tensor& tensor) { return tensor.numel() / tensor.size(0); }
+
+// The largest weight of Stable Diffusion's, of one of SDXL's convolutions, has 29 million numbers.
+constexpr int64_t kMostNumbers = int64_t{1} << 25;
+
+/// Their product, or more than kMostNumbers.
+int64_t bounded_product(std::initializer_list<int64_t> sizes) {
+  int64_t all = 1;
+  for (const int64_t size : sizes) {
+    if (__builtin_mul_overflow(all, size, &all) || all > kMostNumbers) return kMostNumbers + 1;
+  }
+  return all;
+}
 
 class Assembly {
  public:
@@ -25,6 +41,7 @@ class Assembly {
 
   LayerChange finish(const StrengthRule& rule) {
     check();
+    check_extent();
     change_.strength = strength(rule);
     for (const char* role : {"bias", "up_bias"}) {
       if (has(role) && get(role).dim() != 1) wrong(role, "is a bias, one dimension expected");
@@ -93,13 +110,54 @@ class Assembly {
     } else if (width(up) != rank) {
       wrong("up", lorikeet::str("does not go with the down factor's ", down.sizes()));
     }
+    if (!is_pointwise(up)) wrong("up", "has a kernel of its own; the down factor's is the layer's");
+    if (mid.defined() && !is_pointwise(down)) wrong("down", "has a kernel beside the middle factor's");
+  }
+
+  /// A few numbers in a file could otherwise ask for any amount of memory and time.
+  void check_extent() const {
+    const auto& first = parts_.parts.begin()->second;
+    const auto columns = [&](const std::string& n) { return factor_columns("w" + n, "w" + n + "_b", "t" + n); };
+    int64_t numbers = 0;
+    switch (change_.kind) {
+      case ChangeKind::kLora:
+        numbers = bounded_product({outputs(), factor_columns("", "down", "mid")});
+        break;
+      case ChangeKind::kLoha:
+        numbers = bounded_product({outputs(), columns("1")});
+        break;
+      case ChangeKind::kLokr:
+        numbers = bounded_product({rows("1"), rows("2"), columns("1"), columns("2")});
+        break;
+      case ChangeKind::kFull:
+        return;  // as it is in the file
+    }
+    for (const char* role : {"mid", "t1", "t2"}) {  // what is between a core and each of its sides
+      if (!has(role)) continue;
+      const auto core = get(role);
+      const std::string n = role[0] == 'm' ? "" : std::string(1, role[1]);
+      const int64_t inputs = n.empty() ? width(get("down")) : width(get("w" + n + "_b"));
+      const int64_t results = n.empty() ? outputs() : rows(n);
+      numbers = std::max({numbers, bounded_product({core.size(0), core.size(2), core.size(3), inputs}),
+                          bounded_product({core.size(1), core.size(2), core.size(3), results})});
+    }
+    if (numbers <= kMostNumbers) return;
+    reader_.fail(first.key, lorikeet::str("is of a layer with more than ", kMostNumbers,
+                                          " numbers, which no layer of Stable Diffusion's has"));
+  }
+
+  /// Of a whole factor, or a pair's second half and the core between.
+  int64_t factor_columns(const std::string& whole, const std::string& second, const std::string& core) const {
+    if (has(whole.c_str())) return width(get(whole));
+    const auto places = has(core.c_str()) ? get(core).size(2) * get(core).size(3) : 1;
+    return bounded_product({width(get(second)), places});
   }
 
   /// LoHa's or LoKr's factor `n`: whole, a pair, or a pair with a core between.
   void check_product(const std::string& n, bool must_be_pair) const {
     const std::string whole = "w" + n, a = whole + "_a", b = whole + "_b", core = "t" + n;
     if (has(whole.c_str()) && !must_be_pair) {
-      if (has(a.c_str()) || has(b.c_str())) wrong(whole, "is there beside its factors");
+      if (has(a.c_str()) || has(b.c_str()) || has(core.c_str())) wrong(whole, "is there beside its factors");
       if (!is_matrix(get(whole)) && !is_kernel(get(whole))) wrong(whole, "is no factor; 2 or 4 dimensions expected");
       return;
     }

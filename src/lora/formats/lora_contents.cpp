@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstring>
 #include <fstream>
+#include <limits>
 
 #include "core/errors.h"
 #include "core/text.h"
@@ -17,6 +18,22 @@ namespace {
 // float32 out of eight-bit numbers, packed as tightly as torch_file.h takes it, with the small change of small files.
 constexpr int64_t kMostGrowth = 16;
 constexpr int64_t kSmallChange = 1 << 20;
+// Three times what LyCORIS makes of all layers of SDXL. A tensor takes far more memory than its line in a header.
+constexpr size_t kMostTensors = 30'000;
+
+void check_count(const std::filesystem::path& path, size_t count) {
+  if (count <= kMostTensors) return;
+  throw FormatError(
+      lorikeet::str(path.string(), ": it has ", count, " entries; at most ", kMostTensors, " expected of a LoRA"));
+}
+
+/// Opening a pipe would wait for somebody to write into it.
+void check_regular(const std::filesystem::path& path) {
+  std::error_code error;
+  const auto status = std::filesystem::status(path, error);
+  if (!std::filesystem::exists(status) || std::filesystem::is_regular_file(status)) return;  // or opening says more
+  throw FileError(lorikeet::str("cannot read ", path.string(), ": it is no regular file"));
+}
 
 bool is_torch_file(const std::filesystem::path& path) {
   std::ifstream in(path, std::ios::binary);
@@ -39,13 +56,15 @@ void add_entry(LoraContents& contents, const std::string& key, const PickleValue
   }
 }
 
-void add_dict(LoraContents& contents, const PickleDict& dict, const std::string& prefix) {
+void add_dict(const std::filesystem::path& path, LoraContents& contents, const PickleDict& dict,
+              const std::string& prefix) {
+  check_count(path, contents.tensors.size() + dict.items.size());
   for (const auto& [key, value] : dict.items) {
     const auto* name = key->as<std::string>();
     if (name == nullptr) {
       contents.unused.push_back({prefix + "(" + key->kind() + ")", "its key is no text"});
     } else if (const auto* inner = value->as<PickleDict>(); inner != nullptr && *name == "string_to_param") {
-      if (prefix.empty()) add_dict(contents, *inner, "string_to_param.");
+      if (prefix.empty()) add_dict(path, contents, *inner, "string_to_param.");
     } else {
       add_entry(contents, prefix + *name, *value);
     }
@@ -60,11 +79,12 @@ LoraContents open_torch_contents(const std::filesystem::path& path) {
     root = inner;
   if (const auto* sequence = root->as<PickleSequence>()) {
     contents.is_list = true;
+    check_count(path, sequence->items.size());
     for (const auto& item : sequence->items) {
       contents.list.push_back(item->tensor(lorikeet::str(path.string(), ": item ", contents.list.size())));
     }
   } else {
-    add_dict(contents, root->dict(path.string()), "");
+    add_dict(path, contents, root->dict(path.string()), "");
   }
   return contents;
 }
@@ -84,11 +104,12 @@ bool all_finite(const torch::Tensor& values) {
 }  // namespace
 
 std::filesystem::path find_lora_file(const std::filesystem::path& path) {
-  if (!std::filesystem::is_directory(path)) return path;
+  std::error_code error;
+  if (!std::filesystem::is_directory(path, error)) return path;
   const char* const names[] = {kLoraFileName, "pytorch_lora_weights.bin", "adapter_model.safetensors",
                                "adapter_model.bin"};
   for (const char* name : names) {
-    if (std::filesystem::exists(path / name)) return path / name;
+    if (std::filesystem::exists(path / name, error)) return path / name;
   }
   throw FileError(
       lorikeet::str("there is no LoRA in the folder ", path.string()),
@@ -96,8 +117,10 @@ std::filesystem::path find_lora_file(const std::filesystem::path& path) {
 }
 
 LoraContents open_lora_contents(const std::filesystem::path& path) {
+  check_regular(path);
   if (is_torch_file(path)) return open_torch_contents(path);
   const auto file = SafetensorsFile::open(path);
+  check_count(path, file.names().size());
   LoraContents contents;
   contents.metadata = file.metadata();
   for (const auto& name : file.names()) contents.tensors.emplace_back(name, file.tensor(name));
@@ -135,7 +158,10 @@ double FactorReader::number(const std::string& key, const torch::Tensor& tensor)
                             ", one number expected"));
   }
   const double value = tensor.detach().to(torch::kDouble).item<double>();
-  if (!std::isfinite(value)) fail(key, lorikeet::str("is ", value, ", a finite number expected"));
+  // Other programs keep it in float32.
+  if (!(std::abs(value) <= std::numeric_limits<float>::max())) {
+    fail(key, lorikeet::str("is ", value, ", a finite number expected"));
+  }
   return value;
 }
 

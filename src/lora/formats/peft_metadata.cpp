@@ -3,6 +3,7 @@
 #include <cmath>
 #include <fstream>
 #include <iterator>
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "core/errors.h"
@@ -12,20 +13,31 @@
 namespace lorikeet {
 namespace {
 
-// Many times what thousands of patterns need; as values JSON takes far more memory than as text.
-constexpr size_t kMostText = 4 << 20;
+// Four times what patterns for every layer of SDXL need; as values JSON takes forty times the memory of its text.
+constexpr size_t kMostText = 1 << 20;
 constexpr const char* kKey = "lora_adapter_metadata";
 constexpr const char* kConfigName = "adapter_config.json";
 constexpr std::array<std::string_view, kLoraComponents> kPrefixes = {"unet.", "text_encoder.", "text_encoder_2."};
 
 /// PEFT's own files are called adapter_model and have their settings in a file beside them.
 std::string text_beside(const std::filesystem::path& path) {
-  if (path.stem() != "adapter_model") return "";
-  std::ifstream in(path.parent_path() / kConfigName, std::ios::binary);
+  const auto beside = path.parent_path() / kConfigName;
+  std::error_code error;
+  if (path.stem() != "adapter_model" || !std::filesystem::is_regular_file(beside, error)) return "";
+  std::ifstream in(beside, std::ios::binary);
   std::string text(kMostText + 1, '\0');
   in.read(text.data(), static_cast<std::streamsize>(text.size()));
   text.resize(static_cast<size_t>(in.gcount()));
   return text;
+}
+
+/// Dots that stand for themselves are escaped in some patterns.
+std::string without_escapes(const std::string& name) {
+  std::string plain;
+  for (size_t i = 0; i < name.size(); ++i) {
+    if (name[i] != '\\' || name.compare(i + 1, 1, ".") != 0) plain += name[i];
+  }
+  return plain;
 }
 
 }  // namespace
@@ -34,7 +46,9 @@ class PeftMetadata::Reader {
  public:
   Reader(const std::string& text, std::string source) : source_(std::move(source)) {
     if (text.size() > kMostText) fail(lorikeet::str("has ", text.size(), " bytes; at most ", kMostText, " expected"));
-    json_ = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
+    // What is nested deeper than settings are is dropped while parsing.
+    const auto shallow = [](int depth, nlohmann::json::parse_event_t, nlohmann::json&) { return depth <= 3; };
+    json_ = nlohmann::json::parse(text, shallow, /*allow_exceptions=*/false);
     if (!json_.is_object()) fail("is no JSON object");
   }
 
@@ -48,8 +62,7 @@ class PeftMetadata::Reader {
     if (!patterns->is_object()) fail(prefix + "alpha_pattern is no JSON object");
     size_t order = 0;
     for (const auto& [name, alpha] : patterns->items()) {
-      std::string end = name;
-      for (size_t at = end.find("\\."); at != std::string::npos; at = end.find("\\.", at)) end.erase(at, 1);
+      const std::string end = without_escapes(name);
       if (end.find_first_of("*+?[](){}|\\^$", end.starts_with('^') ? 1 : 0) != std::string::npos) {
         fail(lorikeet::str(prefix, "alpha_pattern has ", quoted_tensor_name(name), ", a regular expression"),
              "write the names of layers, or ends of them, in its place");
@@ -72,7 +85,9 @@ class PeftMetadata::Reader {
   }
 
   double finite(const nlohmann::json& value, const std::string& name) const {
-    if (value.is_number() && std::isfinite(value.get<double>())) return value.get<double>();
+    if (value.is_number() && std::abs(value.get<double>()) <= std::numeric_limits<float>::max()) {
+      return value.get<double>();
+    }
     const std::string found =
         value.is_structured() ? value.type_name() : value.dump(-1, ' ', true, replace()).substr(0, 60);
     fail(lorikeet::str("has ", name, " ", found, ", a finite number expected"));

@@ -16,8 +16,8 @@ namespace lorikeet {
 /// Reads what the strength needs: lora_alpha, alpha_pattern and use_rslora, of each model; ranks are the factors' own.
 class PeftMetadata {
  public:
-  /// Without any, every strength is 1. Throws FormatError when the metadata is no JSON object, has an alpha that is no
-  /// finite number, or a pattern of names that is a regular expression.
+  /// Without any, every strength is 1. Throws FormatError when the metadata is no JSON object or longer than 1 MiB, has
+  /// an alpha that is no finite float32, or a pattern of names that is a regular expression.
   PeftMetadata(const std::map<std::string, std::string>& metadata, const std::filesystem::path& path);
 
   /// alpha / rank, with rsLoRA alpha / sqrt(rank), arXiv 2312.03732.

@@ -55,6 +55,11 @@ void WordReader::add(const std::string& word, const std::string& key, const torc
     reader_.fail(key,
                  lorikeet::str("has the shape ", tensor.sizes(), "; a word is one vector or several of one length"));
   }
+  if (tensor.dim() == 2 && tensor.size(0) > kMostVectors) {
+    file.unused.push_back({key, lorikeet::str("it is a word of ", tensor.size(0), " vectors; a text encoder reads ",
+                                              kMostVectors, " in all")});
+    return;
+  }
   const auto vectors = reader_.read(key, tensor);
   const auto [there, is_new] = keys_.emplace(word, key);
   if (!is_new) reader_.fail(key, lorikeet::str("is the same word as ", quoted_tensor_name(there->second)));
