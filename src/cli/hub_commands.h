@@ -36,6 +36,19 @@ struct HubLsOptions {
 OptionList fields(HubLsOptions& options);
 void hub_ls(const HubLsOptions& options);
 
+/// hub upload
+struct HubUploadOptions {
+  std::string repo, path;
+  std::string repo_type = "model";
+  std::string revision = "main";
+  std::optional<std::string> hub_token, path_in_repo, commit_message;
+  std::optional<TextList> include, exclude;
+  bool is_private = false;
+  bool create_pr = false;
+};
+OptionList fields(HubUploadOptions& options);
+void hub_upload(const HubUploadOptions& options);
+
 /// Adds --repo_type, --revision and --hub_token.
 void add_repo_options(OptionList& list, std::string& repo_type, std::string& revision,
                       std::optional<std::string>& hub_token);

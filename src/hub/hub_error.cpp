@@ -119,11 +119,13 @@ std::string server_words(const HttpResponse& response) {
   return tidy(words);
 }
 
-void require_success(const HttpResponse& response, const std::string& what) {
+void require_done(const HttpResponse& response, const std::string& what) {
   if (response.status >= 200 && response.status < 300) return;
   const auto problem = problem_of(response, /*on_repo=*/false);
-  fail(problem, response, str("cannot read ", what, ": ", meaning(problem, response.status)), advice(problem));
+  fail(problem, response, str("cannot ", what, ": ", meaning(problem, response.status)), advice(problem));
 }
+
+void require_success(const HttpResponse& response, const std::string& what) { require_done(response, "read " + what); }
 
 void require_success(const HttpResponse& response, const HubRepo& repo, const std::string& revision,
                      const std::string& path) {

@@ -58,6 +58,8 @@ std::string server_words(const HttpResponse& response);
 
 /// Throws HubAnswerError unless the status is 2xx. `what` is what was asked for, as in "cannot read WHAT".
 void require_success(const HttpResponse& response, const std::string& what);
+/// The same for something done: "cannot WHAT".
+void require_done(const HttpResponse& response, const std::string& what);
 /// The same for a request on a repository; `revision` and `path` may be empty.
 void require_success(const HttpResponse& response, const HubRepo& repo, const std::string& revision = "",
                      const std::string& path = "");

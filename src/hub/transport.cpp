@@ -203,6 +203,7 @@ HttpResponse HttpClient::State::perform(const HttpRequest& request, const std::s
   set_connection_options(curl.get(), url);
   curl_easy_setopt(curl.get(), CURLOPT_BUFFERSIZE, kReceiveBuffer);
   curl_easy_setopt(curl.get(), CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(transfer.timeout * 1000));
+  curl_easy_setopt(curl.get(), CURLOPT_FRESH_CONNECT, request.once ? 1L : 0L);
   if (!request.headers.find("accept-encoding")) curl_easy_setopt(curl.get(), CURLOPT_ACCEPT_ENCODING, "gzip, deflate");
   set_body(curl.get(), transfer);
   set_callbacks(curl.get(), transfer);

@@ -59,6 +59,9 @@ struct HttpRequest {
   std::optional<std::string> body = {};
   std::optional<FileSlice> body_file = {};
   Redirects redirects = Redirects::kHub;
+  /// libcurl sends a request again, by itself, when a kept connection turns out to be closed. Not with this: a
+  /// connection of its own, for what must not be done twice.
+  bool once = false;
   /// Takes the body of a 2xx answer piece by piece, instead of HttpResponse::body; `head` has status and headers. What
   /// it throws ends the transfer and is thrown on.
   std::function<void(const HttpResponse& head, std::string_view piece)> sink = {};
