@@ -3,6 +3,7 @@
 #include <curl/curl.h>
 #include <strings.h>
 
+#include <cctype>
 #include <chrono>
 #include <exception>
 
@@ -39,7 +40,7 @@ struct Transfer {
 size_t on_header(char* data, size_t, size_t size, void* pointer) {
   auto& transfer = *static_cast<Transfer*>(pointer);
   std::string line(data, size);
-  while (!line.empty() && (line.back() == '\r' || line.back() == '\n')) line.pop_back();
+  while (!line.empty() && std::isspace(static_cast<unsigned char>(line.back()))) line.pop_back();
   if (line.starts_with("HTTP/")) {  // also after a 100-continue: what came before was not the answer
     transfer.response.headers = {};
     const size_t space = line.find(' ');
