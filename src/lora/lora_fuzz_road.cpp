@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <functional>
 #include <sstream>
 
 #include "core/errors.h"
@@ -13,6 +14,8 @@
 #include "lora/inspect.h"
 #include "lora/lora_fuzz_support.h"
 #include "lora/lora_writer.h"
+#include "lora/merge.h"
+#include "lora/resize.h"
 #include "models/layers.h"
 
 namespace lorikeet {
@@ -124,6 +127,27 @@ void write_in(LoraDialect dialect, const LoraFile& file, const std::filesystem::
   }
 }
 
+/// Each may have its objections, one after the other.
+void rework(const LoraFile& file) {
+  TruncateOptions options;
+  options.rank = 1;
+  const std::function<void()> works[] = {[&] { resize_lora(file, options); },
+                                         [&] {
+                                           merge_concat({{file, 0.5}, {file, -2}});
+                                         },
+                                         [&] {
+                                           merge_svd({{file, 0.5}, {file, 1}}, options);
+                                         },
+                                         [&] { compare_loras(file, file); }};
+  for (const auto& work : works) {
+    try {
+      work();
+    } catch (const Error&) {
+      continue;
+    }
+  }
+}
+
 }  // namespace
 
 FuzzModels::FuzzModels() {
@@ -159,6 +183,8 @@ FuzzStation take_the_road(const FuzzModels& models, const std::filesystem::path&
     for (const auto dialect : {LoraDialect::kDiffusers, LoraDialect::kPeft, LoraDialect::kKohya}) {
       write_in(dialect, file, folder);
     }
+    station = FuzzStation::kRework;
+    rework(file);
     return FuzzStation::kEnd;
   } catch (const Error& error) {
     EXPECT_LT(std::string(error.what()).size(), 2000u) << error.what();

@@ -71,11 +71,11 @@ class FuzzModels {
 };
 
 /// How far a file came; it goes on to the next station only when the one before has no objection.
-enum class FuzzStation { kRead, kInspect, kAttach, kWrite, kEnd };
+enum class FuzzStation { kRead, kInspect, kAttach, kWrite, kRework, kEnd };
 
-/// Reads `path`, looks at it, attaches it to the models, draws live and fused, takes it out again, and writes it in
-/// every dialect into `folder`, from where it must be readable. Only the library's own errors end the road; anything
-/// else is thrown on. Adds test failures for what goes wrong without a word.
+/// Reads `path`, looks at it, attaches it to the models, draws live and fused, takes it out again, writes it in every
+/// dialect into `folder`, from where it must be readable, merges, resizes and compares it. Only the library's own
+/// errors end the road; anything else is thrown on. Adds test failures for what goes wrong without a word.
 FuzzStation take_the_road(const FuzzModels& models, const std::filesystem::path& path,
                           const std::filesystem::path& folder);
 

@@ -23,6 +23,9 @@ constexpr double kMostSeconds = 10;
 constexpr double kMostSeconds = 1;
 #endif
 
+// Merging LoKr takes two factors in float64, of a layer of 2^25 numbers at most. All else takes a few MiB.
+constexpr double kMostMib = 600;
+
 /// How many damaged files of each kind; LORIKEET_FUZZ_ROUNDS=5000 for an evening.
 int rounds() {
   const char* const text = std::getenv("LORIKEET_FUZZ_ROUNDS");
@@ -73,6 +76,7 @@ class Traffic {
     }
     const double seconds = processor_seconds() - begin;
     EXPECT_LT(seconds, kMostSeconds) << label;
+    if (seconds > slowest_) slowest_label_ = label;
     slowest_ = std::max(slowest_, seconds);
     ++reached_[static_cast<size_t>(station)];
     const int failures = testing::UnitTest::GetInstance()->current_test_info()->result()->total_part_count();
@@ -88,8 +92,9 @@ class Traffic {
     std::string stations;
     for (const int count : reached_) stations += lorikeet::str(stations.empty() ? "" : " ", count);
     testing::Test::RecordProperty("stations", stations);
-    std::cout << "ended at read, inspect, attach, write, end: " << stations << "; slowest " << slowest_ * 1000
-              << " ms; peak memory " << mib_before << " MiB before, " << peak_mib() << " MiB after\n";
+    std::cout << "ended at read, inspect, attach, write, rework, end: " << stations << "; slowest " << slowest_ * 1000
+              << " ms for " << slowest_label_ << "; peak memory " << mib_before << " MiB before, " << peak_mib()
+              << " MiB after\n";
   }
 
  private:
@@ -105,7 +110,8 @@ class Traffic {
   TestFolder folder_;
   FuzzModels models_;
   double slowest_ = 0;
-  std::array<int, 5> reached_{};
+  std::string slowest_label_;
+  std::array<int, 6> reached_{};
 };
 
 TEST(LoraFuzz, DamagedSafetensorsAreUsedOrRefused) {
@@ -128,7 +134,7 @@ TEST(LoraFuzz, DamagedSafetensorsAreUsedOrRefused) {
   traffic.tell(before);
   EXPECT_GT(traffic.reached(FuzzStation::kEnd) - whole, rounds() / 10);  // or the changes are too coarse
   EXPECT_GT(traffic.reached(FuzzStation::kRead), rounds() / 5);
-  EXPECT_LT(peak_mib() - before, 64);
+  EXPECT_LT(peak_mib() - before, kMostMib);
 }
 
 TEST(LoraFuzz, DamagedPicklesAreUsedOrRefusedAndRunNothing) {
@@ -153,7 +159,7 @@ TEST(LoraFuzz, DamagedPicklesAreUsedOrRefusedAndRunNothing) {
   EXPECT_FALSE(std::filesystem::exists(mark));
   EXPECT_GT(traffic.reached(FuzzStation::kEnd) - whole, rounds() / 20);
   EXPECT_GT(traffic.reached(FuzzStation::kRead), rounds() / 3);
-  EXPECT_LT(peak_mib() - before, 64);
+  EXPECT_LT(peak_mib() - before, kMostMib);
 }
 
 }  // namespace

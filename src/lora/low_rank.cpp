@@ -76,6 +76,14 @@ torch::Tensor orthonormal(torch::Tensor columns) {
   return columns;
 }
 
+/// The power of two by which a matrix of this norm is divided, without rounding, so that float32 holds its squares: 1
+/// for all that is not damaged.
+double scale_of(double norm) {
+  constexpr int kUsual = 40, kFurthest = 100;
+  if (norm == 0 || std::abs(std::ilogb(norm)) <= kUsual) return 1;
+  return std::ldexp(1.0, std::clamp(std::ilogb(norm), -kFurthest, kFurthest));
+}
+
 }  // namespace
 
 Svd svd_of_product(const torch::Tensor& up, const torch::Tensor& down) {
@@ -133,10 +141,12 @@ Truncation truncate_product(const torch::Tensor& up, const torch::Tensor& down, 
 Truncation truncate_matrix(const torch::Tensor& matrix, const TruncateOptions& options) {
   torch::NoGradGuard no_grad;
   check_truncation(options);
-  const auto values = matrix.to(torch::kFloat);
+  const auto given = matrix.to(torch::kFloat);
   Truncation result;
-  result.norm = frobenius_norm(values);
+  result.norm = frobenius_norm(given);
   check_norm(result.norm);
+  const double scale = scale_of(result.norm);
+  const auto values = scale == 1 ? given : given / scale;
   result.full_rank = std::min(values.size(0), values.size(1));
   // A quarter more columns keep the error of flat spectra within 1% of the best at large ranks too.
   RandomSvdOptions random;
@@ -147,8 +157,12 @@ Truncation truncate_matrix(const torch::Tensor& matrix, const TruncateOptions& o
   } else {
     std::tie(svd.u, svd.s, svd.vh) = torch::linalg_svd(values, /*full_matrices=*/false);
   }
-  balance(svd, kept_rank(svd.s, result.norm * result.norm, kMatrixNoise, options), result);
-  result.error_norm = residual_norm(values, result.up, result.down);
+  const double energy = std::pow(result.norm / scale, 2);
+  const int64_t kept = kept_rank(svd.s, energy, kMatrixNoise, options);
+  svd.s = svd.s * scale;
+  balance(svd, kept, result);
+  check_norm(frobenius_norm(result.up) + frobenius_norm(result.down));
+  result.error_norm = residual_norm(given, result.up, result.down);
   return result;
 }
 

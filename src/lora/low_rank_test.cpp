@@ -97,6 +97,19 @@ TEST(LowRank, RandomisedSvdIsTheSameEachTime) {
   EXPECT_FALSE(torch::equal(first.u, randomized_svd(matrix, 5, other).u));
 }
 
+TEST(LowRank, NumbersAtTheEndsOfFloat32AreNoHindrance) {
+  Draws draw;
+  const auto matrix = draw({60, 40});
+  const auto usual = truncate_matrix(matrix, keep_rank(4));
+  for (const double factor : {0x1p100, 0x1p-100}) {
+    const auto found = truncate_matrix(matrix * factor, keep_rank(4));
+    EXPECT_NEAR(found.norm / factor, usual.norm, 1e-6 * usual.norm);
+    EXPECT_NEAR(found.error_norm / factor, usual.error_norm, 1e-5 * usual.norm);
+    EXPECT_LT(relative(found.up / std::sqrt(factor), usual.up), 1e-4);
+  }
+  EXPECT_THROW(truncate_matrix(torch::full({60, 40}, 3e38F), keep_rank(4)), NumericError) << "its norm is beyond";
+}
+
 TEST(LowRank, RefusesBadOptionsAndNumbers) {
   const auto matrix = torch::ones({4, 4});
   expect_error<UsageError>("rank is 0", [&] { truncate_matrix(matrix, keep_rank(0)); });
