@@ -300,7 +300,8 @@ def resolve(hub, request, type, id, revision, path):
     about = repo.describe(oid)
     etag = about["lfs"]["oid"] if about["lfs"] else oid
     headers |= {"Accept-Ranges": "bytes", "Content-Disposition": f'inline; filename="{os.path.basename(path)}"'}
-    if hub.redirects == "all" or (about["lfs"] and hub.redirects == "lfs"):
+    goes = request.method == "GET" or hub.head_redirects
+    if goes and (hub.redirects == "all" or (about["lfs"] and hub.redirects == "lfs")):
         headers |= {"X-Linked-Etag": f'"{etag}"', "X-Linked-Size": str(about["size"])}
         name = f"lfs/{etag}" if about["lfs"] else f"blob/{type}/{id}/{oid}"
         return Answer(302, b"", headers | {"Location": f"{hub.storage_url}/{name}?Signature={signature(name)}"})

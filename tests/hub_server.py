@@ -104,12 +104,14 @@ class Fault:
 
 class HubServer:
     def __init__(self, folder, *, redirects="lfs", resolve_cache=False, error_codes=True, tells_oids=True, verify=True,
-                 part_size=None, page_size=1000):  # fmt: skip
+                 part_size=None, page_size=1000, head_redirects=True, gitattributes=True):  # fmt: skip
         """`redirects`: which files come from the storage host: "lfs", "all" or "none". `error_codes`: X-Error-Code is told.
-        `tells_oids`: preupload says what is there already. `part_size`: larger LFS files go up in parts of that size."""
+        `tells_oids`: preupload says what is there already. `part_size`: larger LFS files go up in parts of that size.
+        `head_redirects`: a HEAD is sent to the storage host as a GET is, else answered here."""
         self.folder = Path(folder)
         self.redirects, self.resolve_cache, self.error_codes = redirects, resolve_cache, error_codes
         self.tells_oids, self.verify, self.part_size, self.page_size = tells_oids, verify, part_size, page_size
+        self.head_redirects, self.gitattributes = head_redirects, gitattributes
         self.lfs = LfsObjects(self.folder / "lfs")
         self.users = {"hf_tester": User("tester", orgs=("lab",)), "hf_reader": User("tester", "read"), "hf_other": User("other")}
         self.repos, self.settings = {}, {}  # by (type, id); settings: {"private": bool, "gated": False | "auto", "access": set}
@@ -143,7 +145,7 @@ class HubServer:
             self.repos[type, id] = repo = Repository(self.folder / f"{type}s" / f"{id}.git", self.lfs)
             if not repo.references():
                 blob = repo.write("blob", GITATTRIBUTES.encode())
-                repo.commit({".gitattributes": blob}, "initial commit", id.split("/")[0])
+                repo.commit({".gitattributes": blob} if self.gitattributes else {}, "initial commit", id.split("/")[0])
             return repo
 
     def put_repo(self, id, files, type="model", private=False, gated=False, revision="main", message="files"):

@@ -1,7 +1,9 @@
 """The official client passes the loopback hub: what the hub tests say about Lorikeet rests on that."""
 
+import http.client
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -190,3 +192,94 @@ def test_equal_pushes_give_equal_commits_and_transcripts(tmp_path, folder):
             python(hub, tmp_path / f"home {name}", code, folder[0])
             results.append((hub.state(), sorted(map(json.dumps, hub.transcript()))))
     assert results[0] == results[1]
+
+
+def recorded(section):
+    """[(method and address, status)] of tests/data/hub_sequences.txt."""
+    text = (Path(__file__).parent / "data/hub_sequences.txt").read_text()
+    lines = text.split(f"[{section}]\n")[1].split("\n\n")[0].splitlines()
+    return [tuple(line.rsplit(" ", 1)) for line in lines]
+
+
+def in_no_order(lines):
+    """Uploads and a snapshot's files come from threads: those are sorted."""
+    start = next(i for i, line in enumerate(lines) if "/tree/COMMIT?" in line) + 1
+    threaded = [i for i, line in enumerate(lines) if line in ("PUT /OBJECT", "POST /VERIFY")]
+    for i, line in zip(threaded, sorted(lines[i] for i in threaded)):
+        lines[i] = line
+    return lines[:start] + sorted(lines[start:])
+
+
+HUBS = {
+    "git-backed": {"redirects": "none", "tells_oids": False, "error_codes": False},
+    "object-store": {"redirects": "all", "head_redirects": False, "tells_oids": False, "part_size": 200_000,
+                     "gitattributes": False},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HUBS)
+def test_the_recorded_requests_of_a_model_s_life(tmp_path, name):
+    """What the official client asked other hubs, it asks this one."""
+    code = """
+import os
+import re
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+def refused(call, *arguments, **more):
+    try: call(*arguments, **more)
+    except (HfHubHTTPError, LocalEntryNotFoundError): return
+    raise AssertionError(arguments)
+id, folder = "tester/rec-lora", pathlib.Path(sys.argv[1])
+files = {"README.md": b"---\\ntags:\\n- lora\\n---\\n# hi\\n", "big.bin": bytes(300000), "checkpoint-10/x.json": b"{}", "empty.txt": b"",
+         "image_0.png": bytes(99), "pytorch_lora_weights.safetensors": bytes(1000), "epoch_1/x": b"", "step_2/x": b""}
+for path, data in files.items():
+    (folder / path).parent.mkdir(parents=True, exist_ok=True)
+    (folder / path).write_bytes(data)
+api.whoami()
+api.create_repo(id, private=False)
+api.create_repo(id, exist_ok=True)
+api.upload_file(path_or_fileobj=b"hello", path_in_repo="a.txt", repo_id=id)
+for message in ("End of training", None):
+    api.upload_folder(repo_id=id, folder_path=folder, commit_message=message, ignore_patterns=["step_*", "epoch_*"])
+api.repo_info(id)
+from huggingface_hub.utils import get_session, build_hf_headers
+get_session().get(f"{api.endpoint}/api/models/{id}/revision/main?blobs=true", headers=build_hf_headers())
+list(api.list_repo_tree(id, recursive=True)), api.get_paths_info(id, "README.md")
+api.list_repo_refs(id), api.list_repo_commits(id)
+for file in ("pytorch_lora_weights.safetensors", "README.md", "big.bin"):
+    hf_hub_download(id, file)
+refused(hf_hub_download, id, "nope.txt")
+refused(hf_hub_download, id, "a.txt", revision="nope")
+refused(hf_hub_download, "nobody/nothing", "a.txt")
+refused(api.whoami, token="hf_wrong")
+snapshot_download(id)
+"""
+    with HubServer(tmp_path / "hub", **HUBS[name]) as hub:
+        python(hub, tmp_path / "home", code, tmp_path / "folder")
+        lines = []
+        for request in hub.requests:
+            line = re.sub("[0-9a-f]{40}", "COMMIT", request.line.replace("%20", " "))
+            if name == "git-backed":  # its storage is at the hub's own address
+                line = re.sub("^PUT /upload/.*", "PUT /OBJECT", line.replace("/lfs/verify/model/tester/rec-lora", "/VERIFY"))
+                lines.append(line)
+            elif request.host == "hub" and not request.path.startswith("/lfs/"):
+                lines.append(line)
+        assert in_no_order(lines) == in_no_order([line for line, _ in recorded(name)])
+
+
+def test_the_recorded_requests_of_load_dataset(tmp_path):
+    """Asked in the recorded order, each gets the recorded status."""
+    png, ids = {f"train/{i}.png": b"png" for i in range(4)}, ("tester/pokemon-mini", "tester/imgf")
+    with HubServer(tmp_path / "hub", redirects="all", head_redirects=False, gitattributes=False) as hub:
+        commits = {
+            ids[0]: hub.put_repo(ids[0], {"README.md": b"", "data/train-00000-of-00001.parquet": b"PAR1"}, "dataset"),
+            ids[1]: hub.put_repo(ids[1], png | {"train/metadata.jsonl": b"{}"}, "dataset"),
+        }
+        lines = recorded("object-store datasets")
+        connection = http.client.HTTPConnection(hub.url.removeprefix("http://"))
+        for line, status in lines[lines.index(("HEAD /datasets/tester/pokemon-mini/resolve/main/README.md", "200")) :]:
+            method, path = line.split(" ", 1)
+            commit = commits[next(id for id in ids if id in path)]
+            connection.request(method, path.replace("COMMIT", commit), headers={"authorization": "Bearer hf_tester"})
+            answer = connection.getresponse()
+            answer.read()
+            assert answer.status == int(status), line
