@@ -12,7 +12,7 @@ from safetensors.numpy import load_file
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tools/reference"))
-from training_scenarios import diffusers_spelling  # noqa: E402
+from training_scenarios import diffusers_spelling, trained_half  # noqa: E402
 PROGRAM = os.environ.get("LORIKEET_PROGRAM", str(ROOT / "build/lorikeet"))
 
 LOSS, WEIGHTS = 1e-5, 1e-3
@@ -74,16 +74,12 @@ def norms(weights, which):
 
 
 def trained_halves(weights, reference):
-    """What PiSSA trained, of the LoRA that is the difference to what it began with; a direction's sign is the machine's.
-
-    The up matrices hold both side by side, the down matrices one above the other.
-    """
+    """What PiSSA trained; a direction's sign is the machine's to choose."""
     halves, start = {}, 0
     for name, value in weights.items():
-        if ".down.weight" in name:
-            halves[name] = value[: len(value) // 2]
+        halves[name] = up = trained_half(name, value)
+        if ".down." in name:
             continue
-        up = value[:, : value.shape[1] // 2]
         theirs = reference[start : start + up.size].reshape(up.shape)
         start += up.size
         halves[name] = up * np.sign((up * theirs).sum(axis=0))

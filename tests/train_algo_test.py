@@ -126,7 +126,8 @@ def test_the_dialect_is_the_one_in_which_others_look_for_it(learned):
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_dreambooth_trains_it_too(algorithm, tmp_path):
-    run(dreambooth(tmp_path / "out", f"--algo={algorithm}", "--use_rslora", "--lora_alpha=3", "--rank_pattern", "attn2.to_k=3"))
+    run(dreambooth(tmp_path / "out", f"--algo={algorithm}", "--use_rslora", "--lora_alpha=3", "--rank_pattern",
+                   "attn2.to_k=3"))
     assert len(losses(tmp_path / "out", "loss")) == 4
     first = generate(tmp_path / "a.png", f"--lora={tmp_path / 'out'}", "--num_inference_steps=3").astype(int)
     base = generate(tmp_path / "b.png", "--num_inference_steps=3").astype(int)
@@ -144,23 +145,23 @@ def killed_after(whole, output, step):
 @pytest.mark.parametrize("algorithm", ALGORITHMS[1:])
 def test_goes_on_bit_for_bit(algorithm, data, tmp_path):
     """Dropout, an average, accumulation, a text encoder and random crops; LyCORIS' whole reach."""
-    flags = [f"--algo={algorithm}", "--max_train_steps=5", "--use_ema", "--train_text_encoder", "--rank=2", "--conv_rank=1",
+    flags = [f"--algo={algorithm}", "--max_train_steps=4", "--use_ema", "--train_text_encoder", "--rank=2", "--conv_rank=1",
              "--lora_alpha=1"]  # fmt: skip
     run(text_to_image(data, tmp_path / "whole", *flags))
-    killed_after(tmp_path / "whole", tmp_path / "broken", 3)
+    killed_after(tmp_path / "whole", tmp_path / "broken", 2)
     run(text_to_image(data, tmp_path / "broken", *flags, LATEST))
     assert_same_result(tmp_path / "broken", tmp_path / "whole")
     assert_checkpoints_whole(tmp_path / "broken", tmp_path / "whole")
 
 
-@pytest.mark.parametrize("algorithm", ["loha", "dora", "pissa"])
+@pytest.mark.parametrize("algorithm", ["loha", "pissa"])
 def test_goes_on_after_a_real_kill(algorithm, tmp_path):
-    flags = [f"--algo={algorithm}", "--max_train_steps=6", "--checkpointing_steps=1", "--lora_dropout=0.1",
+    flags = [f"--algo={algorithm}", "--max_train_steps=4", "--checkpointing_steps=1", "--lora_dropout=0.1",
              "--gradient_checkpointing", "--mixed_precision=bf16"]  # fmt: skip
     run(dreambooth(tmp_path / "whole", *flags))
     broken = tmp_path / "broken"
     process = start(dreambooth(broken, *flags))
-    assert wait_for(lambda: len(checkpoints(broken)) >= 2, process)
+    assert wait_for(lambda: checkpoints(broken), process)
     process.send_signal(signal.SIGKILL)
     end(process)
     assert not (broken / LORA).exists()

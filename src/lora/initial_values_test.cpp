@@ -181,6 +181,28 @@ TEST(InitialValues, GradientsAreTheDifferencesOfTheLoss) {
   }
 }
 
+/// Whatever is made again for backward, the gradients are those of the plain product.
+TEST(InitialValues, LohaForgetsItsProductsAndGivesTheSameGradients) {
+  torch::manual_seed(0);
+  OneLayer model(conv(4, 6));
+  const auto adapter = adapt(model, config_of(LoraAlgorithm::kLoha, 2));
+  auto& factors = adapter->values.factors;
+  for (auto& [role, factor] : factors) factor = torch::randn_like(factor).set_requires_grad(true);
+  const auto x = torch::randn({2, 4, 5, 5});
+  const auto plain = [&] {
+    const auto dense = weight_product(adapter->values, model.layer->weight.sizes());
+    return model.layer->compute(x, model.layer->weight, model.layer->bias) + model.layer->compute(x, dense, {});
+  };
+  plain().square().mean().backward();
+  std::map<std::string, torch::Tensor> expected;
+  for (auto& [role, factor] : factors) {
+    expected[role] = factor.grad().clone();
+    factor.mutable_grad().reset();
+  }
+  model.layer->forward(x).square().mean().backward();
+  for (auto& [role, factor] : factors) EXPECT_TRUE(torch::equal(factor.grad(), expected.at(role))) << role;
+}
+
 TEST(InitialValues, ConvolutionsMayHaveARankOfTheirOwn) {
   auto config = config_of(LoraAlgorithm::kLocon, 4);
   config.alpha = 4;

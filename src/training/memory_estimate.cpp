@@ -11,6 +11,16 @@ int64_t weight_bytes(const torch::nn::Module& module) {
   return bytes;
 }
 
+/// LoHa and LoKr keep each layer's change as a whole until backward has passed.
+int64_t dense_elements(torch::nn::Module& model, const LoraLayers& layers) {
+  int64_t elements = 0;
+  const AdaptableLayers adaptable(model);
+  for (const auto& [path, adapter] : layers) {
+    if (adapter->values.kind != ChangeKind::kLora) elements += adaptable.find(path)->weight.numel();
+  }
+  return elements;
+}
+
 }  // namespace
 
 int64_t estimate_training_memory(const TrainingModels& models, const TrainOptions& options,
@@ -28,6 +38,11 @@ int64_t estimate_training_memory(const TrainingModels& models, const TrainOption
   const int64_t side = options.resolution / models.parts.vae->config().downsampling_factor();
   const double rows = static_cast<double>(std::min(options.train_batch_size, examples)) * (with_prior ? 2 : 1);
   const auto element = static_cast<double>(c10::elementSize(precision.weights));
+  if (!options.gradient_checkpointing) {  // else one block's at a time
+    const int64_t dense = dense_elements(*models.parts.unet, models.unet_lora) +
+                          (models.text_lora.empty() ? 0 : dense_elements(*models.parts.text_encoder, models.text_lora));
+    bytes += static_cast<int64_t>(element) * dense;
+  }
   return bytes + static_cast<int64_t>(kept * element * rows * static_cast<double>(side * side) *
                                       static_cast<double>(config.block_out_channels.front()));
 }

@@ -85,6 +85,11 @@ def diffusers_spelling(name):
     return f"{head}.{lora}.magnitude" if found else name
 
 
+def trained_half(name, value):
+    """What PiSSA trained, of a matrix of the LoRA that is written: the difference to what it began with."""
+    return value[: len(value) // 2] if ".down." in name else value[:, : value.shape[1] // 2]
+
+
 def batch(size, accumulation=1, **more):
     values = {"train_batch_size": str(size), **{name: str(value) for name, value in more.items()}}
     if accumulation > 1:
