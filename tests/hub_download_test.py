@@ -2,13 +2,16 @@
 goes wrong, what is there is right."""
 
 import hashlib
+import http.server
 import json
 import os
 import random
 import resource
 import signal
+import ssl
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -430,6 +433,46 @@ def test_an_answer_that_is_not_what_it_should_be(answer, hub, tmp_path):
     hub.fail(path="/tree/", status=200, body=answer)
     assert REPO in failure(hub, tmp_path / "home", REPO)
     assert not (tmp_path / "home/hub").exists()
+
+
+def test_a_certificate_nobody_vouches_for_is_refused(tmp_path):
+    def answer(handler):
+        handler.send_response(404)
+        handler.send_header("X-Error-Code", "RepoNotFound")
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", certificate, "-days", "2",
+                    "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"], check=True, capture_output=True)  # fmt: skip
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), type("Hub", (http.server.BaseHTTPRequestHandler,), {"do_GET": answer, "log_message": lambda *words: None}))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    with HubServer(tmp_path / "hub") as hub:
+        named, numbered = (f"https://{host}:{server.server_port}" for host in ("localhost", "127.0.0.1"))
+        unknown = failure(hub, tmp_path / "home", REPO, HF_ENDPOINT=named)
+        assert "certificate" in unknown and "SSL_CERT_FILE" in unknown and "trying again" not in unknown
+        names = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+        for variable in names:
+            trusted = {**dict.fromkeys(names, ""), variable: str(certificate)}
+            assert "there is no model" in failure(hub, tmp_path / "home", REPO, HF_ENDPOINT=named, **trusted)
+        assert "certificate" in failure(hub, tmp_path / "home", REPO, HF_ENDPOINT=numbered, SSL_CERT_FILE=str(certificate))
+    server.shutdown()
+
+
+def test_a_proxy_of_the_environment_is_used(tmp_path):
+    # The loopback hub takes requests with whole addresses, as a proxy gets them.
+    with HubServer(tmp_path / "hub", redirects="none") as hub:
+        hub.put_repo(REPO, FILES)
+        for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+            path = download(hub, tmp_path / name, "config.json", HF_ENDPOINT="http://hub.invalid", **{name: hub.url})
+            assert path.read_bytes() == FILES["config.json"]
+        excepted = {"HF_ENDPOINT": "http://hub.invalid", "http_proxy": hub.url, "no_proxy": "hub.invalid"}
+        assert "hub.invalid" in failure(hub, tmp_path / "home", REPO, **excepted)
+        refused = failure(hub, tmp_path / "home", REPO, HF_ENDPOINT="https://hub.invalid", https_proxy=hub.url)
+        assert "proxy" in refused and "no_proxy" in refused
 
 
 def test_a_large_file_comes_in_several_ranges_at_once(hub, tmp_path):
