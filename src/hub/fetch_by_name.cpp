@@ -1,7 +1,6 @@
 #include "hub/fetch_by_name.h"
 
 #include <algorithm>
-#include <vector>
 
 #include "core/errors.h"
 #include "core/listed.h"
@@ -74,6 +73,17 @@ std::string lora_in(const std::vector<std::string>& files, const HubRepo& repo) 
       candidates.empty() ? "is it a LoRA's?" : str("name one: ", repo.id, "/", candidates.front()));
 }
 
+bool has_some(const fs::path& snapshot, const std::vector<std::string>& patterns) {
+  std::vector<RepoFile> files;
+  std::error_code error;
+  for (const auto& entry : fs::recursive_directory_iterator(snapshot, error)) {
+    RepoFile file;
+    file.path = entry.path().lexically_relative(snapshot).string();
+    if (entry.is_regular_file(error)) files.push_back(file);
+  }
+  return !matching_files(files, patterns, {}).empty();
+}
+
 /// What is in the cache of the repository's main revision.
 std::optional<fs::path> cached_lora(const HubRepo& repo, const std::string& path) {
   const CacheRepo cache(repo);
@@ -106,6 +116,21 @@ fs::path fetch_model_folder(const std::string& name_or_path, const std::optional
   throw HubError(
       str("the model ", name_or_path, " on ", hub_endpoint(), " (revision ", wanted, ") lacks ", listed(missing, 4)),
       variant ? str("leave out the variant \"", *variant, "\", or name one it has") : "");
+}
+
+std::optional<fs::path> fetch_small_files(const std::string& id, const std::string& revision,
+                                          const std::vector<std::string>& patterns) {
+  const auto snapshot = cached_snapshot(id, revision);
+  if (snapshot && has_some(*snapshot, patterns)) return snapshot;
+  if (hub_is_offline()) return std::nullopt;
+  return asking_for(id, [&] {
+    const HubRepo repo{id};
+    auto client = HubClient::for_downloads(hub_token());
+    const auto info = repo_info(client, repo, revision);
+    const auto files = matching_files(list_files(client, repo, info.sha), patterns, {});
+    if (files.empty()) throw HubError(str("the ", repo_text(repo), " has none of ", listed(patterns)));
+    return download_files(client, repo, revision, info.sha, files);
+  });
 }
 
 fs::path fetch_lora_file(const std::string& name_or_path) {

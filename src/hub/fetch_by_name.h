@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace lorikeet {
 
@@ -14,6 +15,11 @@ namespace lorikeet {
 std::filesystem::path fetch_model_folder(const std::string& name_or_path,
                                          const std::optional<std::string>& revision = std::nullopt,
                                          const std::optional<std::string>& variant = std::nullopt);
+
+/// The folder of `id` at `revision` with what its files match of `patterns` (snapshot.h): the cache's when it has some,
+/// else downloaded. Nothing with $HF_HUB_OFFLINE where the cache has none. Throws as fetch_model_folder does.
+std::optional<std::filesystem::path> fetch_small_files(const std::string& id, const std::string& revision,
+                                                       const std::vector<std::string>& patterns);
 
 /// An existing path is itself. `owner/name` is that repository's pytorch_lora_weights.safetensors, or its only
 /// .safetensors; `owner/name/some/file.safetensors` that file of it. Asked anew every time; the cache stands in where

@@ -8,6 +8,7 @@
 #include "core/log.h"
 #include "core/text.h"
 #include "hub/cache.h"
+#include "hub/fetch_by_name.h"
 #include "pipelines/single_file.h"
 #include "schedulers/make_scheduler.h"
 
@@ -71,7 +72,9 @@ fs::path find_tokenizer_folder(const std::string& name_or_path, const std::optio
   if (fs::is_directory(name_or_path, ignored)) return name_or_path;
   const std::string wanted = revision && !revision->empty() ? *revision : "main";
   if (is_hub_id(name_or_path)) {
-    if (const auto snapshot = cached_snapshot(name_or_path, wanted)) return *snapshot;
+    const std::vector<std::string> files = {"tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json",
+                                            "special_tokens_map.json"};
+    if (const auto snapshot = fetch_small_files(name_or_path, wanted, files)) return *snapshot;
   }
   throw HubError(str("the tokenizer \"", name_or_path, "\" is no folder here, and no Hub id in the cache ",
                      hub_cache_folder().string(), " (revision ", wanted, ")"),

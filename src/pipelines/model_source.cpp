@@ -46,7 +46,8 @@ bool is_tokenizer(const fs::path& folder) {
 fs::path find_config_folder(const std::string& name_or_path) {
   if (is_folder(name_or_path)) return name_or_path;
   if (is_hub_id(name_or_path)) {
-    if (const auto snapshot = cached_snapshot(name_or_path)) return *snapshot;
+    const std::vector<std::string> files = {"model_index.json", "*/config.json", "scheduler/*.json", "tokenizer/*"};
+    if (const auto snapshot = fetch_small_files(name_or_path, "main", files)) return *snapshot;
   }
   throw HubError(str("the single file's config \"", name_or_path, "\" is no folder here, and no Hub id in the cache ",
                      hub_cache_folder().string()),

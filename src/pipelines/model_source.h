@@ -29,7 +29,7 @@ struct ModelSource {
 };
 
 /// `name_or_path`: a file, a folder, or a Hub id, whose files are downloaded where the cache lacks some.
-/// `single_file_config`, for a file only: a folder in Diffusers' layout, or a Hub id in the cache. Throws as
+/// `single_file_config`, for a file only: a folder in Diffusers' layout, or a Hub id. Throws as
 /// fetch_model_folder in hub/fetch_by_name.h does; UsageError for a config without a single file, and for a single file
 /// with a variant or a revision.
 ModelSource find_model(const std::string& name_or_path, const std::optional<std::string>& revision,
