@@ -2,6 +2,8 @@
 
 #include <limits>
 
+#include "engine/activation_checkpoint.h"
+
 namespace lorikeet {
 namespace {
 
@@ -19,6 +21,20 @@ torch::Tensor spread(const torch::Tensor& bias, const torch::Tensor& output) {
 
 bool is_per_output(const torch::Tensor& magnitude, const torch::Tensor& weight) {
   return magnitude.size(0) == weight.size(0) && magnitude.size(1) == 1;
+}
+
+/// LoHa's two products are each as large as the weight: backward makes them again instead of keeping them.
+torch::Tensor thrifty_product(const LayerChange& change, at::IntArrayRef shape) {
+  if (change.kind != ChangeKind::kLoha || !torch::GradMode::is_enabled()) return weight_product(change, shape);
+  std::vector<torch::Tensor> inputs;
+  for (const auto& [role, factor] : change.factors) inputs.push_back(factor);
+  const auto product = [change, sizes = shape.vec()](const std::vector<torch::Tensor>& factors) {
+    LayerChange same = change;
+    size_t next = 0;
+    for (auto& [role, factor] : same.factors) factor = factors[next++];
+    return std::vector<torch::Tensor>{weight_product(same, sizes)};
+  };
+  return activation_checkpoint(product, std::move(inputs)).front();
 }
 
 }  // namespace
@@ -83,7 +99,7 @@ torch::Tensor LoraAdapter::change(const AdaptableLayer& layer, const torch::Tens
     if (values.is_dora()) {
       dense = weight_change(values, layer.weight, scale).to(dtype);
     } else {
-      dense = weight_product(values, layer.weight.sizes());
+      dense = thrifty_product(values, layer.weight.sizes());
       if (scale != 1) dense = dense * scale;
     }
     return layer.compute(x, dense, bias.defined() ? bias * scale : bias);
