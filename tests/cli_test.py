@@ -122,8 +122,6 @@ def test_unknown_commands():
      "use --mixed_precision=bf16 or --mixed_precision=no"),
     ("--with_prior_preservation", "--with_prior_preservation needs --class_data_dir",
      "give a folder; it is made and filled when it does not exist"),
-    ("--push_to_hub", "--push_to_hub is not available yet",
-     "leave it out, and upload the LoRA afterwards with `hf upload`"),
     ("--report_to=comet_ml", "--report_to=comet_ml is not available; expected tensorboard, wandb, jsonl, several of them by "
      "comma, all or none", "every run also writes a .jsonl log, which other trackers can be fed from"),
     ("--report_to=tensorbord", "--report_to is 'tensorbord'; expected tensorboard, wandb, jsonl, several of them by comma, "

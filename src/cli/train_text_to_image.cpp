@@ -2,8 +2,12 @@
 
 #include <iostream>
 
+#include "cli/command_line.h"
 #include "cli/preflight_text.h"
 #include "cli/training_observer.h"
+#include "cli/training_push.h"
+#include "core/log.h"
+#include "core/text.h"
 #include "training/train_text_to_image.h"
 
 namespace lorikeet {
@@ -18,11 +22,26 @@ class DryObserver : public TerminalObserver {
   std::string text;
 };
 
+TrainingStory story(const TrainTextToImageOptions& given) {
+  const std::string data = given.dataset_name ? "the data set " + *given.dataset_name : "captioned pictures";
+  return {.title = "LoRA text2image fine-tuning",
+          .trained_on = data,
+          .instance_prompt = {},
+          .tags = {"stable-diffusion", "stable-diffusion-diffusers", "text-to-image", "diffusers", "diffusers-training",
+                   "lora"},
+          .command = command_line("train text-to-image", given)};
+}
+
 }  // namespace
 
 void train_text_to_image_command(const TrainTextToImageOptions& given) {
   TrainTextToImageOptions options = given;
   apply_environment(options);
+  std::optional<TrainingPush> push;
+  if (options.push_to_hub) {
+    validate(options);  // what is wrong with the flags comes before what the Hub says
+    push.emplace(options, options.dry_run);
+  }
   if (options.dry_run) {
     std::string text;
     {
@@ -33,7 +52,8 @@ void train_text_to_image_command(const TrainTextToImageOptions& given) {
     std::cout << text;
     return;
   }
-  run_training([&](TrainingObserver& observer) { return train_text_to_image(options, observer); });
+  const auto result = run_training([&](TrainingObserver& observer) { return train_text_to_image(options, observer); });
+  if (push) log_info("On the Hub: " + push->push(story(given), result.validation_images));
 }
 
 }  // namespace lorikeet

@@ -44,7 +44,7 @@ void TerminalObserver::on_step(const StepReport& report) {
 void TerminalObserver::on_checkpoint(const std::string& folder) { log_info(str("Checkpoint in ", folder)); }
 bool TerminalObserver::stop_requested() { return lorikeet::stop_requested(); }
 
-void run_training(const std::function<TrainResult(TrainingObserver&)>& work) {
+TrainResult run_training(const std::function<TrainResult(TrainingObserver&)>& work) {
   const auto start = std::chrono::steady_clock::now();
   TrainResult result;
   {
@@ -56,6 +56,7 @@ void run_training(const std::function<TrainResult(TrainingObserver&)>& work) {
   log_info(str("LoRA in ", result.lora_file.string(), ": ", result.steps, " steps", skipped, ", ",
                duration_text(std::chrono::steady_clock::now() - start), ", peak memory ",
                bytes_text(result.peak_memory)));
+  return result;
 }
 
 }  // namespace lorikeet

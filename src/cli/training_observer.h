@@ -29,6 +29,6 @@ class TerminalObserver : public TrainingObserver {
 std::string plan_text(const TrainingPlan& plan);
 
 /// Runs `work` under a TerminalObserver and says at the end what came out.
-void run_training(const std::function<TrainResult(TrainingObserver&)>& work);
+TrainResult run_training(const std::function<TrainResult(TrainingObserver&)>& work);
 
 }  // namespace lorikeet

@@ -35,18 +35,21 @@ bool is_plain(const std::string& text) {
   return std::all_of(text.begin(), text.end(), allowed) && !means_something_else(text);
 }
 
-/// The README's lines, and where its metadata ends: the index of the second fence, or 0 without metadata.
+/// The README's lines, and where its metadata is: between the fences at `start` and `end`, which are 0 without any.
 struct Lines {
   std::vector<std::string> lines;
-  size_t end = 0;
+  size_t start = 0, end = 0;
 };
 
 Lines split(const std::string& readme) {
   Lines found;
   std::istringstream in(readme);
   for (std::string line; std::getline(in, line);) found.lines.push_back(line);
-  if (found.lines.empty() || trimmed(found.lines[0]) != kFence) return found;
-  for (size_t i = 1; i < found.lines.size() && found.end == 0; ++i) {
+  size_t at = 0;
+  while (at < found.lines.size() && trimmed(found.lines[at]).empty()) ++at;
+  if (at == found.lines.size() || trimmed(found.lines[at]) != kFence) return found;
+  found.start = at;
+  for (size_t i = at + 1; i < found.lines.size() && found.end == 0; ++i) {
     if (trimmed(found.lines[i]) == kFence) found.end = i;
   }
   return found;
@@ -58,88 +61,124 @@ std::string joined(const std::vector<std::string>& lines) {
   return text;
 }
 
+void insert(Lines& card, size_t at, const std::vector<std::string>& lines) {
+  card.lines.insert(card.lines.begin() + static_cast<long>(at), lines.begin(), lines.end());
+  card.end += lines.size();
+}
+
 /// The line of a key at the left edge, or nothing.
 std::optional<size_t> find_key(const Lines& card, const std::string& key) {
-  for (size_t i = 1; i < card.end; ++i) {
+  for (size_t i = card.start + 1; i < card.end; ++i) {
     if (card.lines[i].starts_with(key + ":")) return i;
   }
   return std::nullopt;
 }
 
-std::string unquoted(std::string text) {
-  text = trimmed(text);
+/// A tag as it stands there: without quotes and without a remark behind it.
+std::string tag_of(std::string text) {
+  text = trimmed(text.substr(0, text.find(" #")));
   const bool quoted = text.size() > 1 && (text[0] == '\'' || text[0] == '"') && text.back() == text[0];
   return quoted ? text.substr(1, text.size() - 2) : text;
 }
 
-/// The items of `tags: [a, b]`, `tags: a`, or of the lines `- a` below; `last` becomes the last line of them.
-std::vector<std::string> read_tags(const Lines& card, size_t at, size_t& last) {
-  std::vector<std::string> tags;
-  std::string inline_value = trimmed(card.lines[at].substr(card.lines[at].find(':') + 1));
-  last = at;
-  if (!inline_value.empty() && inline_value[0] == '[' && inline_value.back() == ']') {
-    std::istringstream items(inline_value.substr(1, inline_value.size() - 2));
-    for (std::string item; std::getline(items, item, ',');) tags.push_back(unquoted(item));
-    return tags;
+std::vector<std::string> missing(const std::vector<std::string>& tags, const std::vector<std::string>& present) {
+  std::vector<std::string> found;
+  for (const auto& tag : tags) {
+    if (std::find(present.begin(), present.end(), tag) == present.end()) found.push_back(tag);
   }
-  if (!inline_value.empty() && inline_value[0] != '#') return {unquoted(inline_value)};
-  for (size_t i = at + 1; i < card.end; ++i) {
-    const std::string line = trimmed(card.lines[i]);
-    if (!line.starts_with("- ") && !line.empty() && line[0] != '#') break;
-    if (!line.starts_with("- ")) continue;
-    tags.push_back(unquoted(line.substr(2)));
-    last = i;
-  }
-  return tags;
+  return found;
 }
 
-std::vector<std::string> tag_lines(const std::vector<std::string>& tags) {
-  std::vector<std::string> lines = {"tags:"};
-  for (const auto& tag : tags) lines.push_back("- " + yaml_string(tag));
+std::vector<std::string> tag_lines(const std::vector<std::string>& tags, const std::string& indent = "") {
+  std::vector<std::string> lines;
+  for (const auto& tag : tags) lines.push_back(indent + "- " + yaml_string(tag));
   return lines;
 }
 
+/// `tags:` with a line `- tag` for each below.
+void add_below(Lines& card, size_t key, const std::vector<std::string>& tags) {
+  std::vector<std::string> present;
+  std::string indent;
+  size_t last = key;
+  for (size_t i = key + 1; i < card.end; ++i) {
+    const std::string line = trimmed(card.lines[i]);
+    if (line.empty() || line[0] == '#') continue;
+    if (!line.starts_with("- ")) break;
+    indent = card.lines[i].substr(0, card.lines[i].find('-'));
+    present.push_back(tag_of(line.substr(2)));
+    last = i;
+  }
+  insert(card, last + 1, tag_lines(missing(tags, present), indent));
+}
+
+/// `tags: [a, b]` on one line.
+void add_inside(std::string& line, const std::vector<std::string>& tags) {
+  const size_t open = line.find('['), close = line.rfind(']');
+  std::istringstream items(line.substr(open + 1, close - open - 1));
+  std::vector<std::string> present;
+  for (std::string item; std::getline(items, item, ',');) present.push_back(tag_of(item));
+  if (present.size() == 1 && present[0].empty()) present.clear();
+  std::string more;
+  for (const auto& tag : missing(tags, present)) {
+    more += (present.empty() && more.empty() ? "" : ", ") + yaml_string(tag);
+  }
+  line.insert(close, more);
+}
+
+/// What stands there stays as it is; tags written in a way not known here stay without ours.
 void add_missing_tags(Lines& card, const std::vector<std::string>& tags) {
-  const auto at = find_key(card, "tags");
-  size_t first = card.end, last = card.end;
-  std::vector<std::string> all;
-  if (at) {
-    first = *at;
-    all = read_tags(card, *at, last);
-    ++last;
+  const auto key = find_key(card, "tags");
+  if (!key) {
+    insert(card, card.end, {"tags:"});
+    return add_below(card, card.end - 1, tags);
   }
-  for (const auto& tag : tags) {
-    if (std::find(all.begin(), all.end(), tag) == all.end()) all.push_back(tag);
+  std::string& line = card.lines[*key];
+  const std::string value = trimmed(line.substr(line.find(':') + 1));
+  if (value.empty() || value[0] == '#') return add_below(card, *key, tags);
+  if (value.front() == '[' && value.back() == ']') return add_inside(line, tags);
+  if (value == "null" || value == "~") {
+    line = "tags:";
+    add_below(card, *key, tags);
+  } else if (is_plain(value)) {
+    line = "tags:";
+    insert(card, *key + 1, {"- " + value});
+    add_below(card, *key, tags);
   }
-  const auto lines = tag_lines(all);
-  const auto begin = card.lines.begin();
-  const auto place = card.lines.erase(begin + static_cast<long>(first), begin + static_cast<long>(last));
-  card.lines.insert(place, lines.begin(), lines.end());
-  card.end += lines.size() - (last - first);
+}
+
+/// Bytes that YAML wants escaped: how many from `at` on make one, or 0. U+0080 to U+009F are two in UTF-8.
+size_t control_at(const std::string& text, size_t at) {
+  const auto byte = [&](size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0U; };
+  if (byte(at) < ' ' || byte(at) == 0x7F) return 1;
+  return byte(at) == 0xC2 && byte(at + 1) >= 0x80 && byte(at + 1) <= 0x9F ? 2 : 0;
+}
+
+std::string with_escapes(const std::string& text) {
+  std::string quoted;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const size_t control = control_at(text, i);
+    if (control > 0) {
+      i += control - 1;
+      char code[8];
+      std::snprintf(code, sizeof code, "\\x%02X", static_cast<unsigned char>(text[i]));
+      quoted += code;
+    } else {
+      quoted += (text[i] == '"' || text[i] == '\\' ? "\\" : "") + std::string(1, text[i]);
+    }
+  }
+  return "\"" + quoted + "\"";
 }
 
 }  // namespace
 
 std::string yaml_string(const std::string& text) {
   if (is_plain(text)) return text;
-  const auto is_control = [](unsigned char c) { return c < ' ' || c == 0x7F; };
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (control_at(text, i) > 0) return with_escapes(text);
+  }
   std::string quoted;
-  if (std::none_of(text.begin(), text.end(), is_control)) {
-    for (const char c : text) quoted += c == '\'' ? "''" : std::string(1, c);
-    return "'" + quoted + "'";
-  }
-  for (const char c : text) {
-    char code[8];
-    std::snprintf(code, sizeof code, "\\x%02X", static_cast<unsigned char>(c));
-    if (c == '"' || c == '\\') {
-      quoted += std::string("\\") + c;
-    } else if (is_control(static_cast<unsigned char>(c))) {
-      quoted += code;
-    } else {
-      quoted += c;
-    }
-  }
-  return "\"" + quoted + "\"";
+  for (const char c : text) quoted += c == '\'' ? "''" : std::string(1, c);
+  return "'" + quoted + "'";
 }
 
 std::string model_card_text(const ModelCard& card) {
@@ -149,6 +188,7 @@ std::string model_card_text(const ModelCard& card) {
     lines.emplace_back(line);
   }
   if (card.instance_prompt) lines.push_back("instance_prompt: " + yaml_string(*card.instance_prompt));
+  lines.emplace_back("tags:");
   const auto tags = tag_lines(card.tags);
   lines.insert(lines.end(), tags.begin(), tags.end());
   lines.insert(lines.end(), {kFence, "", "# " + card.title, "", card.description});
@@ -162,12 +202,10 @@ std::string with_card_tags(const std::string& readme, const std::vector<std::str
   auto card = split(readme);
   if (card.end == 0) {
     card.lines.insert(card.lines.begin(), {kFence, kFence});
+    card.start = 0;
     card.end = 1;
   }
-  if (!find_key(card, "library_name")) {
-    card.lines.insert(card.lines.begin() + static_cast<long>(card.end), "library_name: diffusers");
-    ++card.end;
-  }
+  if (!find_key(card, "library_name")) insert(card, card.end, {"library_name: diffusers"});
   add_missing_tags(card, tags);
   return joined(card.lines);
 }

@@ -197,7 +197,6 @@ TEST(TrainDreamboothOptions, RefuseWhatDoesNotGoTogether) {
 }
 
 TEST(TrainDreamboothOptions, RefuseWhatIsNotThereRatherThanIgnoreIt) {
-  EXPECT_EQ(refusal([](auto& o) { o.push_to_hub = true; }), "--push_to_hub is not available yet");
   EXPECT_EQ(
       refusal([](auto& o) { o.report_to = "comet_ml"; }),
       "--report_to=comet_ml is not available; expected tensorboard, wandb, jsonl, several of them by comma, all or "

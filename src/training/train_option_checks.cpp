@@ -12,11 +12,7 @@ namespace {
 void check_hub(const TrainOptions& o) {
   if (parse_report_to(o.report_to).wandb && o.hub_token) {
     throw UsageError("--report_to=wandb cannot be used with --hub_token: the token would be stored in the run's record",
-                     "log in with `hf auth login` instead of giving --hub_token");
-  }
-  if (o.push_to_hub) {
-    throw UsageError("--push_to_hub is not available yet",
-                     "leave it out, and upload the LoRA afterwards with `hf upload`");
+                     "log in with `lorikeet auth login` instead of giving --hub_token");
   }
 }
 
@@ -96,8 +92,12 @@ std::vector<std::string> shared_warnings(const TrainOptions& options) {
   const auto note = [&](bool when, const char* text) {
     if (when) notes.emplace_back(text);
   };
-  note(options.hub_token.has_value(), "--hub_token has no effect without --push_to_hub");
-  note(options.hub_model_id.has_value(), "--hub_model_id has no effect without --push_to_hub");
+  const bool stays = !options.push_to_hub;
+  note(stays && options.hub_token, "--hub_token has no effect without --push_to_hub");
+  note(stays && options.hub_model_id, "--hub_model_id has no effect without --push_to_hub");
+  note(stays && options.hub_private_repo, "--hub_private_repo has no effect without --push_to_hub");
+  note(stays && options.hub_create_pr, "--hub_create_pr has no effect without --push_to_hub");
+  note(stays && options.push_checkpoints, "--push_checkpoints has no effect without --push_to_hub");
   note(options.enable_xformers_memory_efficient_attention,
        "--enable_xformers_memory_efficient_attention: attention here is memory-efficient anyway");
   note(!options.train_text_encoder && options.text_encoder_target_modules,

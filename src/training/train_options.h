@@ -121,6 +121,9 @@ struct TrainOptions {
   bool push_to_hub = false;
   std::optional<std::string> hub_token;
   std::optional<std::string> hub_model_id;
+  bool hub_private_repo = false;
+  bool hub_create_pr = false;
+  bool push_checkpoints = false;
 
   // Lorikeet
   std::optional<std::string> config;

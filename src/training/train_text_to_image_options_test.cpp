@@ -159,7 +159,6 @@ TEST(TrainTextToImageOptions, RefuseWhatIsMissingOrNotThere) {
   EXPECT_EQ(refusal([](auto& o) { o.dataset_name = "owner/name"; }),
             "--dataset_name=owner/name: data sets by name are not available yet");
   EXPECT_EQ(refusal([](auto& o) { o.output_dir = ""; }), "--output_dir: a folder expected, found ''");
-  EXPECT_EQ(refusal([](auto& o) { o.push_to_hub = true; }), "--push_to_hub is not available yet");
 }
 
 TEST(TrainTextToImageOptions, RefuseValuesOutOfRange) {
