@@ -5,6 +5,7 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <unordered_set>
 
 #include "core/errors.h"
 #include "core/text.h"
@@ -180,25 +181,32 @@ class HeaderReader {
   SafetensorsHeader header_;
   SafetensorsEntry entry_;
   std::string problem_, tensor_name_, field_;
-  std::set<std::string> names_, fields_;
+  std::unordered_set<std::string> names_;
+  std::set<std::string> fields_;
   Place place_ = Place::kOutside;
   int offsets_seen_ = 0;
 };
 
 /// Parsers keep the text they are in several times over, and once more for what they say about it.
 void check_text_lengths(std::string_view json, const std::string& file) {
-  constexpr std::string_view kBetween = "{}[]:, \n\r\t";
-  for (size_t at = 0; at < json.size();) {
-    const size_t begin = at;
-    if (json[at++] == '"') {
-      while (at < json.size() && json[at] != '"') at += json[at] == '\\' ? 2 : 1;
-      ++at;
-    } else {
-      while (at < json.size() && json[at] != '"' && kBetween.find(json[at]) == std::string_view::npos) ++at;
+  const auto ends_number = [](char c) {
+    return c <= ' ' || c == ',' || c == ':' || c == ']' || c == '[' || c == '{' || c == '}';
+  };
+  bool in_text = false;
+  size_t begin = 0;  // of a name, text or number
+  for (size_t at = 0; at < json.size(); ++at) {
+    const char c = json[at];
+    if (c == '"') {
+      if (!in_text) begin = at;
+      in_text = !in_text;
+    } else if (in_text) {
+      if (c == '\\') ++at;
+    } else if (ends_number(c)) {
+      begin = at + 1;
     }
-    if (at - begin <= kMaxSafetensorsText) continue;
-    throw FormatError(str(file, ": its header has a name, text or number of ", at - begin, " bytes at byte ", begin,
-                          "; at most ", kMaxSafetensorsText, " expected"));
+    if (at < begin + kMaxSafetensorsText) continue;
+    throw FormatError(str(file, ": its header has a name, text or number of more than ", kMaxSafetensorsText,
+                          " bytes at byte ", begin));
   }
 }
 

@@ -181,9 +181,10 @@ TEST(SafetensorsDamage, HeadersThatWouldTakeTooMuchAreRefused) {
   expect_refused(with_metadata(many(kMaxSafetensorsMetadata + 1, "\"\"")), 0,
                  "__metadata__ has more than 10000 entries");
   const std::string text(kMaxSafetensorsText, 'x');
-  expect_refused(with_metadata("{\"a\":\"" + text + "\"}"), 0, "a name, text or number of 16000002 bytes at byte 21");
-  expect_refused("{\"" + text + "\":1}", 0, "16000002 bytes at byte 1");
-  expect_refused("{\"x\":1" + std::string(kMaxSafetensorsText, '0'), 0, "16000002 bytes at byte 4");
+  expect_refused(with_metadata("{\"a\":\"" + text + "\"}"), 0,
+                 "a name, text or number of more than 16000000 bytes at byte 21");
+  expect_refused("{\"" + text + "\":1}", 0, "16000000 bytes at byte 1");
+  expect_refused("{\"x\":1" + std::string(kMaxSafetensorsText, '0'), 0, "16000000 bytes at byte 5");
   expect_refused("{\"x" + std::string(20, '\\'), 0, "not JSON");
 }
 
