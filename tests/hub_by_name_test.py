@@ -117,3 +117,16 @@ def test_people_are_told_what_is_wrong_with_a_name(hub, tmp_path):
     assert "has no file none.safetensors" in failure(hub, home, tmp_path, base, "--lora=tester/two/none.safetensors")
     assert "HF_HUB_OFFLINE" in failure(hub, home, tmp_path, base, "--lora=tester/two", HF_HUB_OFFLINE="1")
     assert "./none.safetensors" in failure(hub, home, tmp_path, base, "--lora=./none.safetensors")
+
+
+def test_a_tokenizer_by_name(hub, tmp_path):
+    hub.put_repo("tester/words", BASE / "tokenizer")
+    flags = ["train", "dreambooth", f"--pretrained_model_name_or_path={BASE}", "--tokenizer_name=tester/words", "--dry_run",
+             f"--instance_data_dir={ROOT}/examples/demo-subject", "--instance_prompt=x", "--device=cpu", "--resolution=64",
+             f"--output_dir={tmp_path}/out"]  # fmt: skip
+    run(hub, tmp_path / "home", *flags)
+    start = len(hub.requests)
+    run(hub, tmp_path / "home", *flags)
+    assert len(hub.requests) == start
+    said = run(hub, tmp_path / "none", *flags, code=1, HF_HUB_OFFLINE="1")
+    assert 'the tokenizer "tester/words" is no folder here' in said
