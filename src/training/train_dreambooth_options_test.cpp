@@ -136,6 +136,9 @@ TEST(TrainDreamboothOptions, AddOnlyTheseToTheScripts) {
                             "validation_loss_steps",
                             "keep_best",
                             "early_stopping_patience",
+                            "hub_private_repo",
+                            "hub_create_pr",
+                            "push_checkpoints",
                             "config",
                             "dry_run",
                             "compat_bugs"}));

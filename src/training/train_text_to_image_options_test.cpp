@@ -125,6 +125,9 @@ TEST(TrainTextToImageOptions, AddOnlyTheseToTheScripts) {
                             "validation_loss_steps",
                             "keep_best",
                             "early_stopping_patience",
+                            "hub_private_repo",
+                            "hub_create_pr",
+                            "push_checkpoints",
                             "config",
                             "dry_run",
                             "compat_bugs"}));
