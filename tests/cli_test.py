@@ -14,7 +14,11 @@ import pytest
 PROGRAM = os.environ.get("LORIKEET_PROGRAM", "build/lorikeet")
 BASE = "models/lorikeet-base"
 PICTURES = "examples/demo-subject"
-COMMANDS = ["train dreambooth", "train text-to-image", "generate", "doctor", "version"]
+COMMANDS = [
+    "train dreambooth", "train text-to-image", "generate", "lora inspect", "lora convert", "lora merge", "lora fuse",
+    "lora extract", "lora resize", "lora diff", "auth login", "auth logout", "auth whoami", "auth list", "auth switch",
+    "hub download", "hub ls", "hub upload", "doctor", "version",
+]  # fmt: skip
 FLAGS = [f"--pretrained_model_name_or_path={BASE}", f"--instance_data_dir={PICTURES}", "--instance_prompt=sks cat face",
          "--resolution=64", "--train_batch_size=1", "--device=cpu", "--seed=0"]
 LAUNCHER = ["WORLD_SIZE", "LOCAL_RANK", "ACCELERATE_MIXED_PRECISION", "ACCELERATE_USE_CPU"]
