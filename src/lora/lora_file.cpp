@@ -16,8 +16,8 @@
 namespace lorikeet {
 namespace {
 
-// Three times the longest that any program writes.
-constexpr size_t kLongestKey = 300;
+// Three times the longest that any program writes; with a layer's path and what each dialect puts around it.
+constexpr size_t kLongestKey = 300, kLongestPath = 240;
 
 /// The road of every key into its place.
 class Reading {
@@ -71,6 +71,10 @@ class Reading {
   bool take_layer(const std::string& key, const torch::Tensor& tensor) {
     const auto reading = is_kohya_key(key) ? read_kohya_key(key) : read_diffusers_key(key);
     if (!reading.layer) return false;
+    if (reading.layer->path.size() > kLongestPath) {
+      leave_out(key, "its name is too long");
+      return true;
+    }
     table_.add(*reading.layer, key, tensor);
     if (key.starts_with("lora_te1_")) file_.is_sdxl = true;
     return true;

@@ -228,6 +228,7 @@ TEST(LoraReadTest, NamesWhatItDoesNotUse) {
       {"unet.input_blocks.99.1.proj_in.lora_A.weight", "no layer of this name"},
       {"bundle_emb.cat.clip_g", "second text encoder"},
       {"lora_te_" + std::string(400, 'x') + ".alpha", "too long"},
+      {"unet.down_blocks." + std::string(230, 'x') + ".lora_A.weight", "too long"},
       {"anything", "no part of a LoRA"}};
   for (const auto& [key, reason] : expected) tensors.emplace_back(key, ramp({1}));
   const auto file = read(folder, tensors);
@@ -324,14 +325,25 @@ TEST(LoraReadTest, RefusesFilesOfTooManyEntries) {
   expect_error<FormatError>("30001 entries; at most 30000 expected", [&] { read(folder, tensors); });
 }
 
+TEST(LoraReadTest, WordsMayBeSpelledLikeTheEndsOfKeys) {
+  const TestFolder folder;
+  const std::string end = ".string_to_param.*";
+  const auto file = read(folder, {{"bundle_emb.a" + end, ramp({1, 6})}, {"bundle_emb.a" + end + end, ramp({1, 6})}});
+  ASSERT_EQ(file.words.size(), 2u);
+  EXPECT_EQ(file.words[0].word, "a");
+  EXPECT_EQ(file.words[1].word, "a" + end);
+}
+
 TEST(LoraReadTest, LeavesOutWordsLongerThanAnyPrompt) {
   const TestFolder folder;
   auto tensors = pair();
   tensors.emplace_back("bundle_emb.cat.emb_params", ramp({78, 6}));
+  tensors.emplace_back("bundle_emb." + std::string(201, 'x') + ".emb_params", ramp({1, 6}));
   const auto file = read(folder, tensors);
   EXPECT_TRUE(file.words.empty());
-  ASSERT_EQ(file.unused.size(), 1u);
+  ASSERT_EQ(file.unused.size(), 2u);
   EXPECT_NE(file.unused[0].reason.find("78 vectors"), std::string::npos);
+  EXPECT_NE(file.unused[1].reason.find("201 bytes"), std::string::npos);
 }
 
 TEST(LoraReadTest, DoesNotWaitForPipes) {

@@ -11,6 +11,7 @@ namespace {
 constexpr std::string_view kBundle = "bundle_emb.";
 constexpr std::string_view kParameter = "string_to_param.";
 constexpr int64_t kMostVectors = 77;  // all that a text encoder reads
+constexpr size_t kLongestWord = 200;  // bytes
 
 }  // namespace
 
@@ -20,7 +21,7 @@ bool WordReader::take(const std::string& key, const torch::Tensor& tensor, LoraF
   const bool is_bundled = key.starts_with(kBundle);
   if (is_bundled) {
     rest.remove_prefix(kBundle.size());
-    size_t end = rest.find("." + std::string(kParameter));
+    size_t end = rest.rfind("." + std::string(kParameter));
     if (end == std::string_view::npos) end = rest.rfind('.');
     if (end == std::string_view::npos || end == 0) return false;
     word = rest.substr(0, end);
@@ -54,6 +55,10 @@ void WordReader::add(const std::string& word, const std::string& key, const torc
   if (tensor.dim() != 1 && tensor.dim() != 2) {
     reader_.fail(key,
                  lorikeet::str("has the shape ", tensor.sizes(), "; a word is one vector or several of one length"));
+  }
+  if (word.size() > kLongestWord) {
+    file.unused.push_back({key, lorikeet::str("its word has ", word.size(), " bytes, which is too long")});
+    return;
   }
   if (tensor.dim() == 2 && tensor.size(0) > kMostVectors) {
     file.unused.push_back({key, lorikeet::str("it is a word of ", tensor.size(0), " vectors; a text encoder reads ",
