@@ -1,6 +1,7 @@
 // LoRA files damaged on purpose, and the whole road that a user's file takes.
 #pragma once
 
+#include <torch/nn/module.h>
 #include <torch/types.h>
 
 #include <array>
