@@ -39,7 +39,8 @@ struct LoraFile {
 };
 
 /// The order in which cloneofsimo's order-only files list a model's transformer blocks: paths such as
-/// down_blocks.0.attentions.0.transformer_blocks.0, down blocks first, then up, then mid; and the text encoder's layers.
+/// down_blocks.0.attentions.0.transformer_blocks.0, down blocks first, then up, then mid; and the text encoder's
+/// layers.
 struct BlockOrder {
   std::vector<std::string> transformer_blocks;
   int64_t text_layers = 12;

@@ -83,7 +83,8 @@ LoraReport StableDiffusionPipeline::load_lora_weights(const std::filesystem::pat
                                                       const LoraLoadOptions& options) {
   auto& components = parts_->components;
   const auto path = options.weight_name.empty() ? file_or_folder : file_or_folder / options.weight_name;
-  const auto file = read_lora_file(fetch_lora_file(path.string()), block_order(*components.unet, *components.text_encoder));
+  const auto file =
+      read_lora_file(fetch_lora_file(path.string()), block_order(*components.unet, *components.text_encoder));
   const bool is_named = !options.adapter_name.empty();
   const auto name = is_named ? options.adapter_name : str("default_", parts_->loaded);
   auto report = parts_->loras.load(file, name, options.strict);

@@ -233,7 +233,9 @@ void add_validation_options(OptionList& list, TrainOptions& o) {
 void add_hub_options(OptionList& list, TrainOptions& o) {
   list.group("Hugging Face Hub");
   list.add("push_to_hub", &o.push_to_hub, "Upload the LoRA, with a model card, when it is done.");
-  list.add("hub_token", &o.hub_token, "Token for the upload instead of the one that is logged in; it is written nowhere.").secret();
+  list.add("hub_token", &o.hub_token,
+           "Token for the upload instead of the one that is logged in; it is written nowhere.")
+      .secret();
   list.add("hub_model_id", &o.hub_model_id, "Repository to upload to; unset takes the name of --output_dir.");
   list.add("hub_private_repo", &o.hub_private_repo, "Where the repository is made, it is private.");
   list.add("hub_create_pr", &o.hub_create_pr, "Open a pull request in the repository, which must exist.");
