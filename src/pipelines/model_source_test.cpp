@@ -20,11 +20,13 @@ class ModelSourceTest : public testing::Test {
  protected:
   void SetUp() override {
     ::setenv("HF_HUB_CACHE", (folder_.path() / "cache").c_str(), 1);
+    ::setenv("HF_HUB_OFFLINE", "1", 1);  // no test asks the real Hub
     set_log_sink([this](LogLevel, std::string_view line) { log_ += std::string(line) + "\n"; });
   }
   void TearDown() override {
     set_log_sink({});
     ::unsetenv("HF_HUB_CACHE");
+    ::unsetenv("HF_HUB_OFFLINE");
   }
 
   /// The embedded model as one file.
