@@ -1,9 +1,9 @@
-#include <cstdio>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
 #include "cli/lora_arguments.h"
 #include "cli/lora_commands.h"
+#include "cli/numbers.h"
 #include "core/listed.h"
 #include "core/text.h"
 #include "lora/compare.h"
@@ -13,15 +13,9 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-std::string number(double value) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.4g", value);
-  return text;
-}
-
 std::string text_of(const ChangeDistance& distance) {
-  return str("distance ", number(distance.distance()), ", cosine ", number(distance.cosine()), ", norms ",
-             number(distance.norm_a), " and ", number(distance.norm_b));
+  return str("distance ", short_number(distance.distance()), ", cosine ", short_number(distance.cosine()), ", norms ",
+             short_number(distance.norm_a), " and ", short_number(distance.norm_b));
 }
 
 Json json_of(const ChangeDistance& distance) {

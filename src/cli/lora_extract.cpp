@@ -1,6 +1,7 @@
 #include "cli/lora_arguments.h"
 #include "cli/lora_commands.h"
 #include "cli/lora_truncation.h"
+#include "cli/numbers.h"
 #include "cli/work_bars.h"
 #include "core/listed.h"
 #include "core/log.h"
@@ -22,9 +23,7 @@ void tell_others(const ExtractReport& report) {
     if (!other.kept) left.push_back(other.part + "." + other.name);
   }
   if (left.empty()) return;
-  char share[32];
-  std::snprintf(share, sizeof share, "%.3g %%", report.left_out_share() * 100);
-  log_warning(str(left.size(), " differences have no low rank and are left out, ", share,
+  log_warning(str(left.size(), " differences have no low rank and are left out, ", percent(report.left_out_share()),
                   " of the squared difference: ", listed(left), "; --keep_other keeps biases and norms"));
 }
 

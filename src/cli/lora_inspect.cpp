@@ -22,12 +22,6 @@ using Json = nlohmann::ordered_json;
 constexpr size_t kMostLines = 40;
 constexpr size_t kMostText = 200;  // of one metadata value
 
-std::string short_number(double value) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.4g", value);
-  return text;
-}
-
 /// What a file says must stay on its line and leave the terminal as it is.
 std::string one_line(std::string text, size_t most = kMostText) {
   for (char& c : text) {

@@ -1,24 +1,14 @@
 #include "cli/lora_truncation.h"
 
 #include <algorithm>
-#include <cstdio>
 #include <iostream>
 
+#include "cli/numbers.h"
 #include "core/listed.h"
 #include "core/log.h"
 #include "core/text.h"
 
 namespace lorikeet {
-namespace {
-
-std::string percent(double share) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.3g %%", share * 100);
-  return text;
-}
-
-}  // namespace
-
 void tell_truncation(const TruncationReport& report) {
   auto layers = report.layers;
   std::stable_sort(layers.begin(), layers.end(), [](const auto& a, const auto& b) { return a.error() > b.error(); });

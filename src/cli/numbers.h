@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstdio>
 #include <string>
 
 namespace lorikeet {
@@ -14,6 +15,20 @@ inline std::string grouped(int64_t value) {
     digits.insert(at, 1, ',');
   }
   return digits;
+}
+
+/// 0.123456 -> "0.1235"
+inline std::string short_number(double value) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.4g", value);
+  return text;
+}
+
+/// 0.01234 -> "1.23 %"
+inline std::string percent(double share) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.3g %%", share * 100);
+  return text;
 }
 
 }  // namespace lorikeet

@@ -62,11 +62,6 @@ void check_part(const std::string& name, const std::optional<std::string>& class
 
 }  // namespace
 
-fs::path find_model_folder(const std::string& name_or_path, const std::optional<std::string>& revision,
-                           const std::optional<std::string>& variant) {
-  return find_model(name_or_path, revision, variant).path;
-}
-
 fs::path find_tokenizer_folder(const std::string& name_or_path, const std::optional<std::string>& revision) {
   std::error_code ignored;
   if (fs::is_directory(name_or_path, ignored)) return name_or_path;

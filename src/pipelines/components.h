@@ -27,10 +27,6 @@ struct StableDiffusionComponents {
   nlohmann::json scheduler_config;
 };
 
-/// find_model without a single file's config: the path of a folder or of a file.
-std::filesystem::path find_model_folder(const std::string& name_or_path, const std::optional<std::string>& revision,
-                                        const std::optional<std::string>& variant);
-
 /// The folder of a tokenizer that is named by its path or by a Hub id in the cache. Throws HubError for an id that is
 /// not.
 std::filesystem::path find_tokenizer_folder(const std::string& name_or_path,
