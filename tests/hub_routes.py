@@ -299,7 +299,8 @@ def resolve(hub, request, type, id, revision, path):
         raise Refusal(404, "Entry not found", "EntryNotFound", X_Repo_Commit=commit)
     about = repo.describe(oid)
     etag = about["lfs"]["oid"] if about["lfs"] else oid
-    headers |= {"Accept-Ranges": "bytes", "Content-Disposition": f'inline; filename="{os.path.basename(path)}"'}
+    name = urllib.parse.quote(os.path.basename(path))
+    headers |= {"Accept-Ranges": "bytes", "Content-Disposition": f"inline; filename*=UTF-8''{name}; filename=\"{name}\";"}
     goes = request.method == "GET" or hub.head_redirects
     if goes and (hub.redirects == "all" or (about["lfs"] and hub.redirects == "lfs")):
         headers |= {"X-Linked-Etag": f'"{etag}"', "X-Linked-Size": str(about["size"])}
