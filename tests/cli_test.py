@@ -17,7 +17,8 @@ PICTURES = "examples/demo-subject"
 COMMANDS = [
     "train dreambooth", "train text-to-image", "generate", "lora inspect", "lora convert", "lora merge", "lora fuse",
     "lora extract", "lora resize", "lora diff", "auth login", "auth logout", "auth whoami", "auth list", "auth switch",
-    "hub download", "hub ls", "hub upload", "doctor", "version",
+    "hub download", "hub ls", "hub upload", "hub cache ls", "hub cache rm", "hub cache prune", "hub cache verify", "doctor",
+    "version",
 ]  # fmt: skip
 FLAGS = [f"--pretrained_model_name_or_path={BASE}", f"--instance_data_dir={PICTURES}", "--instance_prompt=sks cat face",
          "--resolution=64", "--train_batch_size=1", "--device=cpu", "--seed=0"]
@@ -54,7 +55,7 @@ def refused(done, code, message, hint=None):
 def test_the_overview_lists_every_command(words):
     done = run(*words)
     assert done.returncode == 0 and done.stderr == ""
-    assert re.findall(r"^  (\S+(?: \S+)?)  +\S", done.stdout, re.MULTILINE) == COMMANDS
+    assert re.findall(r"^  (\S+(?: \S+)*)  +\S", done.stdout, re.MULTILINE) == COMMANDS
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -103,6 +104,9 @@ def test_unknown_commands():
     refused(run("xyzzy"), 2, "unknown command 'xyzzy'", "`lorikeet help` lists the commands")
     refused(run("train"), 2, "lorikeet train: one of dreambooth, text-to-image expected, found none")
     refused(run("train", "dreamboth"), 2, "lorikeet train: one of dreambooth, text-to-image expected, found 'dreamboth'")
+    refused(run("hub", "cach"), 2, "lorikeet hub: one of download, ls, upload, cache expected, found 'cach'")
+    refused(run("hub", "cache"), 2, "lorikeet hub cache: one of ls, rm, prune, verify expected, found none",
+            "`lorikeet help hub cache ls` describes it")
     refused(run("help", "traim"), 2, "unknown command 'traim'")
 
 

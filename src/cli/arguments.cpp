@@ -33,7 +33,7 @@ class Reader {
   /// The option that begins here and its values; a flag without one has none.
   std::pair<const Option*, TextList> take() {
     const std::string& word = words_[next_++];
-    if (const Option* option = by_letter(word)) return {option, take_values(*option)};
+    if (const Option* option = by_letter(word)) return {option, option->is_flag() ? TextList{} : take_values(*option)};
     if (const Option* option = is_name(word) || word.starts_with("-") ? nullptr : next_positional()) {
       return {option, {word}};
     }

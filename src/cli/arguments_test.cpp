@@ -116,7 +116,7 @@ OptionList fields(Placed& placed) {
   list.add("out", &placed.out, "").positional();
   list.add("more", &placed.more, "").positional();
   list.add("output", &placed.output, "").short_name('o');
-  list.add("fast", &placed.fast, "");
+  list.add("fast", &placed.fast, "").short_name('f');
   return list;
 }
 
@@ -128,6 +128,10 @@ TEST(Arguments, WordsWithoutANameGoToTheirPlaces) {
   EXPECT_EQ(placed.output, "f");
   EXPECT_EQ(placed.more, (TextList{"c", "d"}));
   EXPECT_TRUE(placed.fast);
+  Placed brief;
+  parse_arguments({"-f", "a"}, fields(brief));
+  EXPECT_TRUE(brief.fast);
+  EXPECT_EQ(brief.in, "a");
   Placed empty;
   try {
     fields(empty).check();

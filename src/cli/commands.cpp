@@ -2,6 +2,7 @@
 #include "cli/command.h"
 #include "cli/doctor.h"
 #include "cli/generate.h"
+#include "cli/hub_cache_commands.h"
 #include "cli/hub_commands.h"
 #include "cli/lora_commands.h"
 #include "cli/train_dreambooth.h"
@@ -121,6 +122,29 @@ const std::vector<Command>& commands() {
             .about = "Makes the repository if there is none, sends what is not there yet, and makes one commit of it.",
             .example = "  lorikeet hub upload my-lora lora-out --include \"*.safetensors\" README.md"},
            hub_upload),
+      bind({.name = "hub cache ls",
+            .summary = "List what of the Hub is on this machine",
+            .about = "Prints size, age, branches and tags of every model and data set in the cache that the Python "
+                     "libraries use too.",
+            .example = "  lorikeet hub cache ls --revisions"},
+           hub_cache_ls),
+      bind({.name = "hub cache rm",
+            .summary = "Remove models, data sets or revisions from this machine",
+            .about = "Removes what is named from the Hub's cache, after asking. Bytes that another revision or model "
+                     "uses stay, and so does what is just being downloaded.",
+            .example = "  lorikeet hub cache rm model/stable-diffusion-v1-5/stable-diffusion-v1-5"},
+           hub_cache_rm),
+      bind({.name = "hub cache prune",
+            .summary = "Remove what nothing on this machine means any more",
+            .about = "Removes from the Hub's cache, after asking, the revisions that no branch or tag means, downloads "
+                     "that nobody goes on with, and bytes that nothing uses.",
+            .example = "  lorikeet hub cache prune --dry_run"},
+           hub_cache_prune),
+      bind({.name = "hub cache verify",
+            .summary = "Read the Hub's files on this machine again, and tell which are damaged",
+            .about = "Compares every file in the cache with the sum that the Hub promised. Asks nobody.",
+            .example = "  lorikeet hub cache verify model/stable-diffusion-v1-5/stable-diffusion-v1-5"},
+           hub_cache_verify),
       bind({.name = "doctor",
             .summary = "Tell what this machine has, and what would be slow on it",
             .about = "Looks at the processor, memory, disk, libtorch, GPU and Hugging Face caches. Changes nothing.",

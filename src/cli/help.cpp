@@ -97,16 +97,24 @@ std::pair<const Command*, size_t> find_command(const TextList& words, const std:
 
 void refuse_command(const TextList& words, const std::vector<Command>& commands) {
   TextList names, begun;
+  size_t known = 1;  // words that a command's name begins with
   for (const Command& command : commands) {
     const TextList name = words_of(command.name);
     names.push_back(command.name);
-    if (name.size() > 1 && name.front() == words.front()) begun.push_back(name[1]);
+    size_t alike = 0;
+    while (alike + 1 < name.size() && alike < words.size() && name[alike] == words[alike]) ++alike;
+    if (alike == 0 || alike < known) continue;
+    if (alike > known) begun.clear();
+    known = alike;
+    if (begun.empty() || begun.back() != name[alike]) begun.push_back(name[alike]);
   }
   if (!begun.empty()) {
-    const std::string found =
-        words.size() > 1 && !words[1].starts_with("-") ? str("found '", words[1], "'") : "found none";
-    throw UsageError(str("lorikeet ", words.front(), ": one of ", joined(begun), " expected, ", found),
-                     str("`lorikeet help ", words.front(), " ", begun.front(), "` describes it"));
+    std::string start;
+    for (size_t i = 0; i < known; ++i) start += (i ? " " : "") + words[i];
+    const bool has_next = words.size() > known && !words[known].starts_with("-");
+    const std::string found = has_next ? str("found '", words[known], "'") : "found none";
+    throw UsageError(str("lorikeet ", start, ": one of ", joined(begun), " expected, ", found),
+                     str("`lorikeet help ", start, " ", begun.front(), "` describes it"));
   }
   std::string near = nearest_name(words.front(), names);
   if (near.empty() && words.size() > 1) near = nearest_name(str(words[0], " ", words[1]), names);

@@ -31,4 +31,14 @@ inline std::string percent(double share) {
   return text;
 }
 
+/// Bytes, in powers of 1000: 4265146304 -> "4.3G"
+inline std::string disk_size(int64_t bytes) {
+  double value = static_cast<double>(bytes);
+  const char* unit = "BKMGTPE";
+  for (; value >= 999.95 && unit[1] != '\0'; ++unit) value /= 1000;
+  char text[32];
+  std::snprintf(text, sizeof text, *unit == 'B' ? "%.0f%c" : "%.1f%c", value, *unit);
+  return text;
+}
+
 }  // namespace lorikeet

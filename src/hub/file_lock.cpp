@@ -44,19 +44,23 @@ bool is_current(int descriptor, const fs::path& path) {
 
 }  // namespace
 
+bool FileLock::take(const fs::path& path) {
+  const int descriptor = open_lock(path);
+  const bool locked = ::flock(descriptor, LOCK_EX | LOCK_NB) == 0;
+  const int error = locked ? 0 : errno;
+  const bool busy = error == EWOULDBLOCK || error == EACCES || error == EINTR;
+  if ((locked && is_current(descriptor, path)) || (!locked && !busy)) {
+    descriptor_ = descriptor;
+    return true;
+  }
+  ::close(descriptor);
+  return false;
+}
+
 FileLock::FileLock(const fs::path& path) {
   const auto started = Clock::now();
   auto told = started;
-  while (true) {
-    const int descriptor = open_lock(path);
-    const bool locked = ::flock(descriptor, LOCK_EX | LOCK_NB) == 0;
-    const int error = locked ? 0 : errno;
-    const bool busy = error == EWOULDBLOCK || error == EACCES || error == EINTR;
-    if ((locked && is_current(descriptor, path)) || (!locked && !busy)) {
-      descriptor_ = descriptor;
-      return;
-    }
-    ::close(descriptor);
+  while (!take(path)) {
     stop_if_requested();
     if (Clock::now() - told >= kTell) {
       told = Clock::now();
@@ -67,6 +71,14 @@ FileLock::FileLock(const fs::path& path) {
   }
 }
 
-FileLock::~FileLock() { ::close(descriptor_); }
+std::unique_ptr<FileLock> FileLock::try_lock(const fs::path& path) {
+  std::unique_ptr<FileLock> lock(new FileLock);
+  if (!lock->take(path)) return nullptr;
+  return lock;
+}
+
+FileLock::~FileLock() {
+  if (descriptor_ >= 0) ::close(descriptor_);
+}
 
 }  // namespace lorikeet

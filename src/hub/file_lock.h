@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <memory>
 
 namespace lorikeet {
 
@@ -11,11 +12,17 @@ namespace lorikeet {
 class FileLock {
  public:
   explicit FileLock(const std::filesystem::path& path);
+  /// Without waiting: nothing where another holds it.
+  static std::unique_ptr<FileLock> try_lock(const std::filesystem::path& path);
   ~FileLock();
   FileLock(const FileLock&) = delete;
   FileLock& operator=(const FileLock&) = delete;
 
  private:
+  FileLock() = default;
+  /// Whether it is held now, or cannot be on this file system.
+  bool take(const std::filesystem::path& path);
+
   int descriptor_ = -1;
 };
 

@@ -1,0 +1,86 @@
+#include "hub/cache_verify.h"
+
+#include <fstream>
+#include <set>
+
+#include "core/digest.h"
+#include "core/interrupt.h"
+#include "core/text.h"
+
+namespace lorikeet {
+namespace fs = std::filesystem;
+namespace {
+
+constexpr size_t kPiece = 1 << 20;
+
+bool is_hex(const std::string& text, size_t digits) {
+  return text.size() == digits && text.find_first_not_of("0123456789abcdef") == std::string::npos;
+}
+
+class Verification {
+ public:
+  explicit Verification(const std::function<void(int64_t)>& progress) : progress_(progress) {}
+
+  void look_at(const CachedRepo& repo, const CachedRevision& revision, const CachedFile& file) {
+    if (!seen_.insert(file.blob).second) return;
+    const std::string etag = file.blob.filename();
+    // A file that is no link has a name of its own, which says nothing of its bytes.
+    const bool tells = file.blob != file.place && (is_hex(etag, 64) || is_hex(etag, 40));
+    std::error_code error;
+    std::string wrong;
+    if (!fs::is_regular_file(file.blob, error)) {
+      wrong = "leads nowhere: " + file.blob.string();
+    } else if (!tells) {
+      ++verdict_.unchecked;
+      return;
+    } else {
+      wrong = read(file, etag);
+    }
+    if (wrong.empty()) {
+      ++verdict_.files;
+    } else {
+      verdict_.problems.push_back({repo.name(), revision.commit, file.path, wrong});
+    }
+  }
+
+  CacheVerdict take() { return std::move(verdict_); }
+
+ private:
+  /// Empty, or what is wrong.
+  std::string read(const CachedFile& file, const std::string& etag) {
+    const bool is_large = etag.size() == 64;
+    RunningDigest digest(is_large ? RunningDigest::Kind::kSha256 : RunningDigest::Kind::kSha1);
+    if (!is_large) digest.update(str("blob ", file.size) + '\0');
+    std::ifstream in(file.blob, std::ios::binary);
+    std::string piece(kPiece, '\0');
+    while (in) {
+      stop_if_requested();
+      in.read(piece.data(), static_cast<std::streamsize>(piece.size()));
+      digest.update({piece.data(), static_cast<size_t>(in.gcount())});
+      done_ += in.gcount();
+      if (progress_) progress_(done_);
+    }
+    if (!in.eof()) return "cannot be read";
+    const std::string found = digest.hex();
+    if (found == etag) return "";
+    return str(is_large ? "sha256 " : "git's sha1 ", found, ", ", etag, " was promised");
+  }
+
+  const std::function<void(int64_t)>& progress_;
+  std::set<fs::path> seen_;
+  int64_t done_ = 0;
+  CacheVerdict verdict_;
+};
+
+}  // namespace
+
+CacheVerdict verify_cached(const std::vector<std::pair<const CachedRepo*, const CachedRevision*>>& revisions,
+                           const std::function<void(int64_t done)>& progress) {
+  Verification verification(progress);
+  for (const auto& [repo, revision] : revisions) {
+    for (const auto& file : revision->files) verification.look_at(*repo, *revision, file);
+  }
+  return verification.take();
+}
+
+}  // namespace lorikeet
