@@ -22,7 +22,7 @@ exec 9<"$requirements/build.txt"
 flock -n 9 || { say "Waiting for another setup to finish ..."; flock 9; }
 
 packages=(cmake ninja-build make g++ pkg-config python3-venv nlohmann-json3-dev
-  libtomlplusplus-dev libssl-dev libcurl4-openssl-dev ca-certificates zlib1g-dev libjpeg62-turbo-dev libpng-dev libwebp-dev libicu-dev)
+  libtomlplusplus-dev libyaml-cpp-dev libssl-dev libcurl4-openssl-dev ca-certificates zlib1g-dev libjpeg62-turbo-dev libpng-dev libwebp-dev libicu-dev)
 [ "$mode" = build ] || packages+=(libgtest-dev libgmock-dev)
 
 missing_packages() {

@@ -89,8 +89,7 @@ NAMES = {
     "override of nothing": (["--override=learning_rte"], ["--override", "--learning_rte"]),
     "override of what stays": (["--override=rank"], ["--override", "--rank"]),
     "override of what stays, after another": (["--override=learning_rate", "--override=seed"], ["--override"]),
-    "a data set by its name": (["--dataset_name=owner/name"], ["--dataset_name=owner/name", "not available yet"]),
-    "no data set": (["-train_data_dir"], ["--train_data_dir is required"]),
+    "no data set": (["-train_data_dir"], ["--train_data_dir or --dataset_name is required"]),
 }  # fmt: skip
 USAGE = {**VALUES, **WORDS, **TOGETHER, **NAMES}
 

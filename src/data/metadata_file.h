@@ -18,6 +18,9 @@ struct MetadataRow {
   std::vector<std::string> captions;  // empty when the row has none (null, an empty list, an empty CSV field)
 };
 
+/// `datasets` reads metadata from it; we do not yet, and say so.
+inline constexpr const char* kMetadataParquet = "metadata.parquet";
+
 /// Whether a file of this name (without folder) is a metadata file.
 bool is_metadata_file(const std::string& base);
 

@@ -59,11 +59,12 @@ Totals measure(const std::vector<std::filesystem::path>& files, const ParquetCol
 }
 
 /// The file that a row without bytes names: Dataset.to_parquet writes pictures that were files as paths alone.
-std::filesystem::path picture_file(const std::filesystem::path& parquet, const ParquetRow& row,
-                                   const std::string& name) {
+std::filesystem::path picture_file(const std::filesystem::path& parquet, const ParquetRow& row, const std::string& name,
+                                   bool may_name_files) {
   constexpr const char* kHint =
       "Dataset.push_to_hub writes pictures into the file; so does Dataset.to_parquet after embed_table_storage";
   if (row.path.empty()) throw FormatError(str(name, " has no picture: its value is null"), kHint);
+  if (!may_name_files) throw FormatError(str(name, " has no picture bytes, only a path"), kHint);
   const auto file = parquet.parent_path() / row.path;
   std::error_code error;
   // The system would read a path up to its first null byte only.
@@ -90,7 +91,7 @@ void add_row(PictureSpill& spill, const std::filesystem::path& parquet, const Pa
   if (row.picture) {
     spill.add(std::move(record), *row.picture);
   } else {
-    record.file = picture_file(parquet, row, where);
+    record.file = picture_file(parquet, row, where, columns.may_name_files);
     spill.add(std::move(record));
   }
 }

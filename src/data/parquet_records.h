@@ -13,6 +13,7 @@ namespace lorikeet {
 
 struct ParquetColumns {
   std::string image = "image", caption = "text";
+  bool may_name_files = true;  // else a row without bytes is an error, too
 };
 
 /// All rows of `files`, in order. The encoded pictures are copied once into one file in `cache_dir`, which the records

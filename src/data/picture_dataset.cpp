@@ -19,6 +19,12 @@ namespace fs = std::filesystem;
 
 bool is_parquet(const std::string& path) { return path.ends_with(".parquet") || path.ends_with(".PARQUET"); }
 
+void refuse_metadata_parquet(const std::string& path) {
+  if (base_of(path) != kMetadataParquet) return;
+  throw FormatError(str(path, ": metadata in a Parquet file beside pictures is not supported"),
+                    "write it as metadata.jsonl");
+}
+
 /// Where `datasets` puts Parquet files: directly into the folder, into data/, into a split's folder.
 bool is_parquet_place(const std::string& folder) {
   const std::string inner = folder.starts_with("data/") ? folder.substr(5) : folder;
@@ -31,10 +37,7 @@ std::vector<std::string> parquet_files(const FolderListing& listing) {
   bool in_place = false, pictures = false;
   for (const auto& path : listing.files) {
     if (folder_of(path).empty() && is_metadata_file(path)) return {};
-    if (base_of(path) == "metadata.parquet") {
-      throw FormatError(str(path, ": metadata in a Parquet file beside pictures is not supported"),
-                        "write it as metadata.jsonl");
-    }
+    refuse_metadata_parquet(path);
     if (is_parquet(path)) {
       found.push_back(path);
       in_place |= is_parquet_place(folder_of(path));
@@ -48,14 +51,18 @@ std::vector<std::string> parquet_files(const FolderListing& listing) {
   return found;
 }
 
+void read_parquet_files(const DatasetRequest& request, const std::vector<std::string>& paths, PictureDataset& dataset) {
+  std::vector<fs::path> files;
+  for (const auto& path : paths) files.push_back(request.folder / path);
+  const ParquetColumns columns{request.image_column, request.caption_column, !request.from_stranger};
+  dataset.records = read_parquet_records(files, columns, request.cache_dir, request.progress);
+  dataset.kind = "Parquet files";
+}
+
 void read_parquet(const DatasetRequest& request, const FolderListing& listing, const std::vector<std::string>& found,
                   PictureDataset& dataset) {
   const SplitFiles split = choose_parquet_split(found, request.split);
-  std::vector<fs::path> files;
-  for (const auto& path : split.files) files.push_back(request.folder / path);
-  dataset.records =
-      read_parquet_records(files, {request.image_column, request.caption_column}, request.cache_dir, request.progress);
-  dataset.kind = "Parquet files";
+  read_parquet_files(request, split.files, dataset);
   dataset.skipped = split.others;
   for (const auto& path : listing.files) {
     // Pictures beside them may be what their rows name.
@@ -68,6 +75,29 @@ void read_pictures(const DatasetRequest& request, const FolderListing& listing, 
   PictureLayout layout(request, split.files);
   layout.read(dataset);
   dataset.skipped.insert(dataset.skipped.end(), split.others.begin(), split.others.end());
+}
+
+void read_folder(const DatasetRequest& request, PictureDataset& dataset) {
+  const FolderListing listing = list_folder(request.folder);
+  const auto parquet = parquet_files(listing);
+  if (parquet.empty()) {
+    read_pictures(request, listing, dataset);
+  } else {
+    read_parquet(request, listing, parquet, dataset);
+  }
+  dataset.skipped.insert(dataset.skipped.end(), listing.passed_over.begin(), listing.passed_over.end());
+}
+
+void read_chosen_files(const DatasetRequest& request, PictureDataset& dataset) {
+  auto files = *request.files;
+  if (!files.empty() && std::all_of(files.begin(), files.end(), is_parquet)) {
+    return read_parquet_files(request, files, dataset);
+  }
+  for (const auto& path : files) refuse_metadata_parquet(path);
+  std::sort(files.begin(), files.end());
+  files.erase(std::unique(files.begin(), files.end()), files.end());
+  PictureLayout layout(request, files);
+  layout.read(dataset);
 }
 
 void complete_captions(const DatasetRequest& request, PictureDataset& dataset) {
@@ -101,15 +131,12 @@ void complete_captions(const DatasetRequest& request, PictureDataset& dataset) {
 }  // namespace
 
 PictureDataset open_picture_dataset(const DatasetRequest& request) {
-  const FolderListing listing = list_folder(request.folder);
   PictureDataset dataset;
-  const auto parquet = parquet_files(listing);
-  if (parquet.empty()) {
-    read_pictures(request, listing, dataset);
+  if (request.files) {
+    read_chosen_files(request, dataset);
   } else {
-    read_parquet(request, listing, parquet, dataset);
+    read_folder(request, dataset);
   }
-  dataset.skipped.insert(dataset.skipped.end(), listing.passed_over.begin(), listing.passed_over.end());
   std::stable_sort(dataset.skipped.begin(), dataset.skipped.end(),
                    [](const SkippedFile& a, const SkippedFile& b) { return a.name < b.name; });
   if (dataset.records.empty()) throw_nothing_found(request, dataset);

@@ -13,6 +13,9 @@ namespace lorikeet {
 /// What a person says about a data set.
 struct DatasetRequest {
   std::filesystem::path folder;
+  /// Only these of its files, by their paths in it, whatever their split (data/dataset_files.h chooses them).
+  std::optional<std::vector<std::string>> files;
+  bool from_stranger = false;          // rows of Parquet files name no files of this machine
   std::string image_column = "image";  // metadata files call it file_name, or X_file_name for another column X
   std::string caption_column = "text";
   std::string split = "train";

@@ -6,6 +6,7 @@
 #include "core/listed.h"
 #include "core/log.h"
 #include "core/text.h"
+#include "hub/asked_name.h"
 #include "hub/cache.h"
 #include "hub/cache_writer.h"
 #include "hub/hub_error.h"
@@ -21,20 +22,6 @@ constexpr const char* kLoraFile = "pytorch_lora_weights.safetensors";
 bool is_there(const fs::path& path) {
   std::error_code ignored;
   return fs::exists(path, ignored);
-}
-
-/// A misspelt path looks like an id: the message must speak of both.
-template <class Action>
-auto asking_for(const std::string& name, Action action) {
-  const std::string start = str("\"", name, "\" is no path here, and ");
-  try {
-    return action();
-  } catch (const HubAnswerError& error) {
-    if (error.problem() != HubProblem::kRepoNotFound) throw;
-    throw HubAnswerError(error.problem(), error.status(), start + error.what(), error.hint());
-  } catch (const NoConnectionError& error) {
-    throw NoConnectionError(str(start, "the Hub cannot be reached: ", error.what()), error.hint());
-  }
 }
 
 fs::path download_model(const HubRepo& repo, const std::string& revision, const std::optional<std::string>& variant) {

@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstring>
 #include <sstream>
+#include <string_view>
 
 #include "core/text.h"
 
@@ -13,6 +14,7 @@ namespace {
 
 constexpr const char* kBlanks = " \t\r";
 constexpr const char* kFence = "---";
+constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
 
 std::string trimmed(const std::string& text) {
   const size_t start = text.find_first_not_of(kBlanks);
@@ -47,7 +49,9 @@ Lines split(const std::string& readme) {
   for (std::string line; std::getline(in, line);) found.lines.push_back(line);
   size_t at = 0;
   while (at < found.lines.size() && trimmed(found.lines[at]).empty()) ++at;
-  if (at == found.lines.size() || trimmed(found.lines[at]) != kFence) return found;
+  if (at == found.lines.size()) return found;
+  const bool has_mark = found.lines[at].starts_with(kByteOrderMark);
+  if (trimmed(found.lines[at].substr(has_mark ? kByteOrderMark.size() : 0)) != kFence) return found;
   found.start = at;
   for (size_t i = at + 1; i < found.lines.size() && found.end == 0; ++i) {
     if (trimmed(found.lines[i]) == kFence) found.end = i;
@@ -170,6 +174,13 @@ std::string with_escapes(const std::string& text) {
 }
 
 }  // namespace
+
+std::string card_metadata(const std::string& readme) {
+  const Lines card = split(readme);
+  if (card.end == 0) return "";
+  return joined(
+      {card.lines.begin() + static_cast<long>(card.start) + 1, card.lines.begin() + static_cast<long>(card.end)});
+}
 
 std::string yaml_string(const std::string& text) {
   if (is_plain(text)) return text;

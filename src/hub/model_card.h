@@ -26,6 +26,9 @@ std::string model_card_text(const ModelCard& card);
 /// An existing README with its text and metadata kept: library_name and those tags added that are not there.
 std::string with_card_tags(const std::string& readme, const std::vector<std::string>& tags);
 
+/// The metadata of a README, of a model or a data set: the YAML between its --- lines; empty without any.
+std::string card_metadata(const std::string& readme);
+
 /// A string as YAML reads it back: plain where that is safe, else quoted.
 std::string yaml_string(const std::string& text);
 

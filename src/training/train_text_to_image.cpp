@@ -7,6 +7,7 @@
 #include "core/text.h"
 #include "data/buckets.h"
 #include "data/caption_loader.h"
+#include "data/dataset_by_name.h"
 #include "data/picture_dataset.h"
 #include "data/preflight.h"
 #include "training/recipe.h"
@@ -68,14 +69,24 @@ class TextToImageRecipe : public Recipe {
 
 PictureDataset TextToImageRecipe::read_dataset(RunContext& context) const {
   DatasetRequest request;
-  request.folder = *options_.train_data_dir;
+  if (options_.dataset_name) {
+    auto named = find_dataset(*options_.dataset_name,
+                              {options_.dataset_config_name, options_.train_data_dir.value_or(""), request.split});
+    request.folder = std::move(named.folder);
+    request.files = std::move(named.selection.files);
+    request.from_stranger = named.is_fetched;
+  } else {
+    request.folder = *options_.train_data_dir;
+  }
   request.image_column = options_.image_column;
   request.caption_column = options_.caption_column;
   request.cache_dir = cache_folder(options_) / "pictures";
   request.default_caption = options_.default_caption;
   request.masks = options_.masked_loss;
   request.progress = [&](int64_t done, int64_t total) { context.observer.on_work("Reading Parquet", done, total); };
-  return open_picture_dataset(request);
+  auto dataset = open_picture_dataset(request);
+  if (options_.dataset_name) dataset.kind += " of " + *options_.dataset_name;
+  return dataset;
 }
 
 /// As datasets' shuffle(seed).select(range(n)) does it; without a seed the same ones each time, so that a resumed run

@@ -12,9 +12,9 @@ void add_data(OptionList& list, TrainTextToImageOptions& o) {
   list.group("Pictures and captions");
   list.add("train_data_dir", &o.train_data_dir,
            "Folder with the pictures and their captions: metadata.jsonl or metadata.csv, NAME.txt or NAME.caption "
-           "beside each picture, kohya's N_name folders, or Parquet files.");
+           "beside each picture, kohya's N_name folders, or Parquet files. With --dataset_name, a folder within it.");
   list.add("dataset_name", &o.dataset_name,
-           "Data set by its Hugging Face id. Not available yet: give --train_data_dir.");
+           "Data set by its Hugging Face id, or the folder of one, read as its card says.");
   list.add("dataset_config_name", &o.dataset_config_name, "Which of the data set's configurations, with an id.");
   list.add("image_column", &o.image_column, "Column of a Parquet file that holds the pictures.");
   list.add("caption_column", &o.caption_column, "Column of the metadata or the Parquet file that holds the captions.");
@@ -77,12 +77,9 @@ void validate(const TrainTextToImageOptions& options) {
   check_text("default_caption", options.default_caption);
   check_text("caption_prefix", options.caption_prefix);
   check_text("caption_separator", options.caption_separator);
-  if (options.dataset_name) {
-    throw UsageError(str("--dataset_name=", *options.dataset_name, ": data sets by name are not available yet"),
-                     "download it with `hf download --repo-type=dataset` and give the folder as --train_data_dir");
-  }
-  if (!options.train_data_dir || options.train_data_dir->empty()) {
-    throw UsageError("--train_data_dir is required", "give the folder with the pictures and their captions");
+  if (options.dataset_name.value_or("").empty() && options.train_data_dir.value_or("").empty()) {
+    throw UsageError("--train_data_dir or --dataset_name is required",
+                     "give the folder with the pictures and their captions, or the data set's Hugging Face id");
   }
   if (options.bucket && options.min_bucket_reso > options.max_bucket_reso) {
     throw UsageError(str("--min_bucket_reso is ", options.min_bucket_reso, ", expected at most --max_bucket_reso, ",
@@ -102,7 +99,8 @@ std::vector<std::string> warnings(const TrainTextToImageOptions& options) {
   const auto note = [&](bool when, const char* text) {
     if (when) notes.emplace_back(text);
   };
-  note(options.dataset_config_name.has_value(), "--dataset_config_name has no effect without --dataset_name");
+  note(options.dataset_config_name && !options.dataset_name,
+       "--dataset_config_name has no effect without --dataset_name");
   note(!options.shuffle_caption && options.keep_tokens > 0, "--keep_tokens has no effect without --shuffle_caption");
   note(!options.bucket &&
            (options.bucket_no_upscale || options.bucket_reso_steps != defaults.bucket_reso_steps ||

@@ -157,10 +157,14 @@ TEST(TrainTextToImageOptions, AcceptTheGuidesCommand) {
 TEST(TrainTextToImageOptions, RefuseWhatIsMissingOrNotThere) {
   EXPECT_EQ(refusal([](auto& o) { o.pretrained_model_name_or_path = ""; }),
             "--pretrained_model_name_or_path is required");
-  EXPECT_EQ(refusal([](auto& o) { o.train_data_dir = std::nullopt; }), "--train_data_dir is required");
-  EXPECT_EQ(refusal([](auto& o) { o.train_data_dir = ""; }), "--train_data_dir is required");
-  EXPECT_EQ(refusal([](auto& o) { o.dataset_name = "owner/name"; }),
-            "--dataset_name=owner/name: data sets by name are not available yet");
+  EXPECT_EQ(refusal([](auto& o) { o.train_data_dir = std::nullopt; }),
+            "--train_data_dir or --dataset_name is required");
+  EXPECT_EQ(refusal([](auto& o) { o.train_data_dir = ""; }), "--train_data_dir or --dataset_name is required");
+  EXPECT_EQ(refusal([](auto& o) {
+              o.train_data_dir = std::nullopt;
+              o.dataset_name = "owner/name";
+            }),
+            "");
   EXPECT_EQ(refusal([](auto& o) { o.output_dir = ""; }), "--output_dir: a folder expected, found ''");
 }
 
