@@ -365,7 +365,7 @@ def test_what_is_here_stands_in_when_the_hub_does_not_answer(hub, tmp_path):
         done = run(hub, tmp_path / "home", "download", REPO, "config.json")
         assert Path(done.stdout.strip()) == path and f"going on with {path}" in done.stderr
     assert "no connection" not in done.stderr
-    offline = failure(hub, tmp_path / "home", REPO, "config.json", HF_HUB_OFFLINE="1")
+    offline = failure(hub, tmp_path / "home", REPO, "empty.txt", HF_HUB_OFFLINE="1")
     assert "HF_HUB_OFFLINE is set" in offline
     nobody = failure(hub, tmp_path / "new", REPO, "config.json", HF_ENDPOINT="http://127.0.0.1:9")
     assert "127.0.0.1:9" in nobody and "hint" in nobody

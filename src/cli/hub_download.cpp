@@ -3,11 +3,13 @@
 
 #include "cli/hub_commands.h"
 #include "core/errors.h"
+#include "core/listed.h"
 #include "core/text.h"
 #include "hub/cache.h"
 #include "hub/cache_writer.h"
 #include "hub/snapshot.h"
 #include "hub/token.h"
+#include "hub/tree_cache.h"
 
 namespace lorikeet {
 namespace {
@@ -32,6 +34,25 @@ std::vector<RepoFile> selected(const std::vector<RepoFile>& files, const HubDown
   }
   if (found.empty()) throw HubError(str("the ", repo_text(repo), " has no file that was asked for"));
   return found;
+}
+
+/// Without a request: what was asked for, when all of it is there.
+std::filesystem::path cached_files(const HubRepo& repo, const HubDownloadOptions& options) {
+  const CacheRepo cache(repo);
+  const auto name = options.files && options.files->size() == 1 ? options.files->front() : "";
+  const auto commit = cache.commit_of(options.revision);
+  if (!name.empty() && commit && is_safe_repo_path(name)) {
+    if (const auto file = cache.find(*commit, name)) return *file;
+  }
+  const auto listing = cached_revision(repo, options.revision);
+  std::vector<std::string> missing;
+  for (const auto& file : selected(listing.files, options, repo)) {
+    if (!cache.find(listing.commit, file.path)) missing.push_back(file.path);
+  }
+  if (missing.empty()) return cache.snapshot(listing.commit);
+  throw HubError(str("HF_HUB_OFFLINE is set, and of the ", repo_text(repo), " (revision ", options.revision,
+                     ") the cache lacks ", listed(missing)),
+                 "unset it to fetch what is missing");
 }
 
 void check(const HubDownloadOptions& options) {
@@ -69,6 +90,11 @@ void hub_download(const HubDownloadOptions& options) {
   check(options);
   const auto repo = parse_repo(options.repo, options.repo_type);
   require_revision(options.revision);
+  if (hub_is_offline()) {
+    if (options.force_download) throw UsageError("--force_download, but HF_HUB_OFFLINE is set");
+    std::cout << cached_files(repo, options).string() << "\n";
+    return;
+  }
   auto client = HubClient::for_downloads(options.hub_token ? options.hub_token : hub_token());
   DownloadOptions how;
   how.force = options.force_download;
@@ -77,9 +103,9 @@ void hub_download(const HubDownloadOptions& options) {
     std::cout << download_file(client, repo, options.revision, options.files->front(), how).string() << "\n";
     return;
   }
-  const auto info = repo_info(client, repo, options.revision);
-  const auto files = selected(list_files(client, repo, info.sha), options, repo);
-  std::cout << download_files(client, repo, options.revision, info.sha, files, how).string() << "\n";
+  const auto listing = list_revision(client, repo, options.revision);
+  const auto files = selected(listing.files, options, repo);
+  std::cout << download_files(client, repo, options.revision, listing.commit, files, how).string() << "\n";
 }
 
 }  // namespace lorikeet

@@ -10,6 +10,7 @@
 #include "hub/cache.h"
 #include "hub/cache_writer.h"
 #include "hub/token.h"
+#include "hub/tree_cache.h"
 
 namespace lorikeet {
 
@@ -24,6 +25,17 @@ HubRepo parse_repo(const std::string& id, const std::string& repo_type) {
   if (!is_hub_id(id)) throw UsageError(str("\"", id, "\" is no id on the Hub; expected owner/name"));
   return {id, repo_type == "dataset" ? RepoType::kDataset : repo_type == "space" ? RepoType::kSpace : RepoType::kModel};
 }
+
+namespace {
+
+/// With $HF_HUB_OFFLINE the listing that the cache keeps.
+std::vector<RepoFile> files_of(const HubRepo& repo, const HubLsOptions& options) {
+  if (hub_is_offline()) return cached_revision(repo, options.revision).files;
+  HubClient client(options.hub_token ? options.hub_token : hub_token());
+  return list_files(client, repo, options.revision);
+}
+
+}  // namespace
 
 OptionList fields(HubLsOptions& o) {
   OptionList list;
@@ -41,8 +53,7 @@ void hub_ls(const HubLsOptions& options) {
   fields(copy).check();
   const auto repo = parse_repo(options.repo, options.repo_type);
   require_revision(options.revision);
-  HubClient client(options.hub_token ? options.hub_token : hub_token());
-  const auto files = list_files(client, repo, options.revision);
+  const auto files = files_of(repo, options);
   if (options.json) {
     nlohmann::ordered_json list = nlohmann::ordered_json::array();
     for (const auto& file : files) {

@@ -81,6 +81,7 @@ RepoFile read_entry(const json& entry, const HttpResponse& response) {
   }
   file.blob_id = text_in(entry, "oid");
   if (entry.contains("size") && entry["size"].is_number_integer()) file.size = entry["size"].get<int64_t>();
+  if (const auto hash = text_in(entry, "xetHash"); !hash.empty()) file.xet_hash = hash;
   if (entry.contains("lfs") && entry["lfs"].is_object()) {
     const auto& lfs = entry["lfs"];
     const std::string oid = text_in(lfs, "oid");

@@ -12,6 +12,7 @@
 #include "hub/hub_error.h"
 #include "hub/snapshot.h"
 #include "hub/token.h"
+#include "hub/tree_cache.h"
 
 namespace lorikeet {
 namespace fs = std::filesystem;
@@ -26,9 +27,9 @@ bool is_there(const fs::path& path) {
 
 fs::path download_model(const HubRepo& repo, const std::string& revision, const std::optional<std::string>& variant) {
   auto client = HubClient::for_downloads(hub_token());
-  const auto info = repo_info(client, repo, revision);
-  const auto files = model_files(list_files(client, repo, info.sha), variant.value_or(""));
-  log_info(str("fetching ", repo_text(repo), " (revision ", revision, ", commit ", info.sha.substr(0, 8), ")"));
+  const auto listing = list_revision(client, repo, revision);
+  const auto files = model_files(listing.files, variant.value_or(""));
+  log_info(str("fetching ", repo_text(repo), " (revision ", revision, ", commit ", listing.commit.substr(0, 8), ")"));
   const auto has = [&](const char* path) {
     return std::any_of(files.begin(), files.end(), [&](const RepoFile& file) { return file.path == path; });
   };
@@ -36,7 +37,7 @@ fs::path download_model(const HubRepo& repo, const std::string& revision, const 
     throw HubError(str("the ", repo_text(repo), " holds no Stable Diffusion model in Diffusers' layout"),
                    "a LoRA goes into --lora; a single file of a model is fetched with `lorikeet hub download`");
   }
-  return download_files(client, repo, revision, info.sha, files);
+  return download_files(client, repo, revision, listing.commit, files);
 }
 
 /// "owner/name/folder/file.safetensors" in its two halves; an id alone has no second.
@@ -113,10 +114,10 @@ std::optional<fs::path> fetch_small_files(const std::string& id, const std::stri
   return asking_for(id, [&] {
     const HubRepo repo{id};
     auto client = HubClient::for_downloads(hub_token());
-    const auto info = repo_info(client, repo, revision);
-    const auto files = matching_files(list_files(client, repo, info.sha), patterns, {});
+    const auto listing = list_revision(client, repo, revision);
+    const auto files = matching_files(listing.files, patterns, {});
     if (files.empty()) throw HubError(str("the ", repo_text(repo), " has none of ", listed(patterns)));
-    return download_files(client, repo, revision, info.sha, files);
+    return download_files(client, repo, revision, listing.commit, files);
   });
 }
 
