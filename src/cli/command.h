@@ -41,4 +41,7 @@ Command bind(Command command, void (*function)(const Options&)) {
 /// Every command of the program but `help`.
 const std::vector<Command>& commands();
 
+/// Those of them that only talk to the Hub, and need no libtorch.
+std::vector<Command> hub_command_table();
+
 }  // namespace lorikeet
