@@ -71,7 +71,7 @@ def record(names=(), verbose=False):
         for name, scenario in chosen.items():
             hub_dataset_scenarios.put(hub, name, scenario)
         lines = "".join(json.dumps(asked(name, scenario)) + "\n" for name, scenario in chosen.items())
-        env = hub.environment(Path(folder) / "home") | {"HF_HUB_OFFLINE": "0"}
+        env = hub.environment(Path(folder) / "home")
         done = subprocess.run([sys.executable, __file__, "--load"], input=lines, env=env, stdout=subprocess.PIPE, text=True,
                               stderr=None if verbose else subprocess.PIPE)  # fmt: skip
         assert done.returncode == 0, done.stderr
