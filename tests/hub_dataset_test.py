@@ -8,7 +8,9 @@ import subprocess
 from pathlib import Path
 
 import hub_dataset_scenarios
+import pyarrow as pa
 import pytest
+from hub_dataset_scenarios import picture_id
 from hub_server import HubServer
 from PIL import Image, ImageOps
 
@@ -50,6 +52,7 @@ def hub(tmp_path_factory):
 
 
 def ask(hub, home, name, **more):
+    """The tool's answer; `more`: of the request, or in capitals of the environment."""
     scenario = SCENARIOS[name]
     request = {"dataset_name": f"tester/{name}", "caption_column": scenario.caption_column, "image_column": scenario.image_column,
                "cache_dir": str(home / "pictures")}  # fmt: skip
@@ -57,7 +60,7 @@ def ask(hub, home, name, **more):
         request["config_name"] = scenario.config
     if scenario.data_dir is not None:
         request["data_dir"] = scenario.data_dir
-    env = hub.environment(home) | {"LORIKEET_HUB_BACKOFF": "0.01"}
+    env = hub.environment(home) | {"LORIKEET_HUB_BACKOFF": "0.01"} | {key: more.pop(key) for key in list(more) if key.isupper()}
     done = subprocess.run([TOOL], input=json.dumps(request | more) + "\n", capture_output=True, text=True, timeout=60, env=env)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
@@ -70,7 +73,7 @@ def rows(answer):
             file.seek(record["offset"])
             image = Image.open(io.BytesIO(file.read(record["bytes"])))
         captions = record["captions"]
-        pixels = hub_dataset_scenarios.picture_id(ImageOps.exif_transpose(image).convert("RGB").tobytes())
+        pixels = picture_id(ImageOps.exif_transpose(image).convert("RGB").tobytes())
         found.append([pixels, captions[0] if len(captions) == 1 else captions])
     return found
 
@@ -87,3 +90,75 @@ def test_reads_what_datasets_reads(name, hub, tmp_path):
     else:
         mine, theirs = rows(answer), [[pixels, text[0] if len(text) == 1 else text] for pixels, text in official["rows"]]
         assert mine == theirs if SCENARIOS[name].ordered else sorted(mine) == sorted(theirs)
+
+
+def fetched(home, name):
+    return sorted(str(path.relative_to(snapshot)) for snapshot in home.glob(f"hub/datasets--tester--{name}/snapshots/*")
+                  for path in snapshot.rglob("*") if path.is_file())  # fmt: skip
+
+
+def test_only_the_files_of_the_split_are_fetched_and_only_once(hub, tmp_path):
+    first = ask(hub, tmp_path, "parquet-shards")
+    assert fetched(tmp_path, "parquet-shards") == [f"data/train-{i:05}-of-00003.parquet" for i in range(3)]
+    before = len(hub.requests)
+    assert ask(hub, tmp_path, "parquet-shards") == first
+    assert [request.method for request in hub.requests[before:]] == ["GET"]  # which commit is it now?
+
+
+def test_what_was_fetched_is_there_without_the_hub(hub, tmp_path):
+    error = ask(hub, tmp_path, "card-splits", HF_HUB_OFFLINE="1")["error"]
+    assert "HF_HUB_OFFLINE" in error and "tester/card-splits" in error
+    online = ask(hub, tmp_path, "card-splits")
+    before = len(hub.requests)
+    assert ask(hub, tmp_path, "card-splits", HF_HUB_OFFLINE="1") == online and len(hub.requests) == before
+    assert ask(hub, tmp_path, "card-splits", HF_ENDPOINT="http://127.0.0.1:1") == online
+    assert "cannot be reached" in ask(hub, tmp_path, "card-list", HF_ENDPOINT="http://127.0.0.1:1")["error"]
+    next(tmp_path.glob("hub/datasets--tester--card-splits/snapshots/*/one/a.parquet")).unlink()
+    error = ask(hub, tmp_path, "card-splits", HF_HUB_OFFLINE="1")["error"]
+    assert "only in part: one/a.parquet missing" in error
+
+
+def test_a_private_data_set_needs_the_token(hub, tmp_path, monkeypatch):
+    hub.put_repo("tester/private", SCENARIOS["folder-jsonl"].files, "dataset", private=True)
+    monkeypatch.setitem(SCENARIOS, "private", SCENARIOS["folder-jsonl"])
+    assert "private" in ask(hub, tmp_path, "private", HF_TOKEN="")["error"]
+    assert len(ask(hub, tmp_path, "private")["records"]) == 5
+    assert not hub.leaks
+
+
+def test_rows_of_a_stranger_name_no_files_of_this_machine(hub, tmp_path, monkeypatch):
+    own = tmp_path / "own.png"
+    own.write_bytes(hub_dataset_scenarios.picture(1))
+    image = pa.array([{"bytes": None, "path": str(own)}], hub_dataset_scenarios.IMAGE)
+    files = {"train.parquet": hub_dataset_scenarios.pq_bytes(pa.table({"image": image, "text": ["x"]}))}
+    hub.put_repo("tester/stranger", files, "dataset")
+    monkeypatch.setitem(SCENARIOS, "stranger", hub_dataset_scenarios.Scenario(files))
+    assert "no picture bytes, only a path" in ask(hub, tmp_path, "stranger")["error"]
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here/train.parquet").write_bytes(files["train.parquet"])
+    assert len(ask(hub, tmp_path, "stranger", dataset_name=str(tmp_path / "here"))["records"]) == 1
+
+
+@pytest.mark.parametrize("name", ["folder-data-dir", "card-splits-of-lists", "folder-splits"])
+def test_a_folder_with_a_card_is_read_as_the_repository(name, hub, tmp_path):
+    for path, data in SCENARIOS[name].files.items():
+        (tmp_path / "set" / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "set" / path).write_bytes(data)
+    before = len(hub.requests)
+    assert rows(ask(hub, tmp_path, name, dataset_name=str(tmp_path / "set"))) == OFFICIAL[name]["rows"]
+    assert len(hub.requests) == before
+
+
+def test_hundreds_of_pictures_come_whole_whatever_goes_wrong_on_the_way(hub, tmp_path, monkeypatch):
+    names = [f"{i:04}.png" for i in range(300)]
+    hub.put_repo("tester/many", hub_dataset_scenarios.folder(names), "dataset")
+    monkeypatch.setitem(SCENARIOS, "many", hub_dataset_scenarios.Scenario({}))
+    hub.fail(path="/resolve/.*/0100.png", status=404, headers={"X-Error-Code": "EntryNotFound"})
+    assert "0100.png" in ask(hub, tmp_path, "many")["error"]
+    assert not list(tmp_path.rglob("*.incomplete")) and not (tmp_path / "hub/datasets--tester--many/refs/main").exists()
+    for number, fault in enumerate([{"refuse": True}, {"status": 503}, {"wrong": True}, {"cut": 20}, {"status": 429}]):
+        hub.fail(path=f"/resolve/.*/02{number}7.png", method="GET", **fault)
+    answer = ask(hub, tmp_path, "many")
+    assert not any(fault.times for fault in hub.faults), "all of them struck"
+    assert [record["name"] for record in answer["records"]] == names
+    assert rows(answer) == [[picture_id(hub_dataset_scenarios.pixels(i)), hub_dataset_scenarios.caption(i)] for i in range(300)]

@@ -5,6 +5,7 @@
 
 #include "core/atomic_file.h"
 #include "core/errors.h"
+#include "core/listed.h"
 #include "core/log.h"
 #include "core/text.h"
 #include "hub/asked_name.h"
@@ -12,6 +13,7 @@
 #include "hub/cache_writer.h"
 #include "hub/snapshot.h"
 #include "hub/token.h"
+#include "hub/tree_cache.h"
 
 namespace lorikeet {
 namespace fs = std::filesystem;
@@ -21,69 +23,78 @@ using Chooser = std::function<std::vector<std::string>(const RepoContents&)>;
 
 constexpr size_t kMostText = 16 << 20;
 
-/// What the cache has of it; nothing when that is nothing.
-std::optional<fs::path> from_cache(const HubRepo& repo, const std::string& revision, const Chooser& choose) {
-  const CacheRepo cache(repo);
-  const auto commit = cache.commit_of(revision);
-  if (!commit) return std::nullopt;
-  const fs::path folder = cache.snapshot(*commit);
-  RepoContents contents{*commit, {}, [&](const std::string& path) {
-                          const auto file = cache.find(*commit, path);
-                          return file ? read_file(*file, kMostText) : "";
-                        }};
-  std::error_code error;
-  for (fs::recursive_directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
-    std::error_code ignored;
-    if (it->is_regular_file(ignored)) contents.paths.push_back(it->path().lexically_relative(folder).string());
-  }
-  if (contents.paths.empty()) return std::nullopt;
+struct Choice {
+  std::vector<RepoFile> files;
+  std::vector<std::string> missing;  // from the cache
+};
+
+Choice chosen_of(const CacheRepo& cache, const RepoListing& listing, const Chooser& choose,
+                 const std::function<std::string(const std::string&)>& read) {
+  RepoContents contents{listing.commit, {}, read};
+  for (const auto& file : listing.files) contents.paths.push_back(file.path);
   std::sort(contents.paths.begin(), contents.paths.end());
-  choose(contents);
-  return folder;
+  const auto chosen = choose(contents);
+  const std::set<std::string> wanted(chosen.begin(), chosen.end());
+  Choice choice;
+  for (const auto& file : listing.files) {
+    if (!wanted.contains(file.path)) continue;
+    choice.files.push_back(file);
+    if (!cache.find(listing.commit, file.path)) choice.missing.push_back(file.path);
+  }
+  return choice;
+}
+
+/// Throws HubError where the cache lacks a file that is chosen.
+fs::path from_cache(const HubRepo& repo, const std::string& revision, const Chooser& choose) {
+  const CacheRepo cache(repo);
+  const auto listing = cached_revision(repo, revision);
+  const auto choice = chosen_of(cache, listing, choose, [&](const std::string& path) {
+    const auto file = cache.find(listing.commit, path);
+    return file ? read_file(*file, kMostText) : std::string();
+  });
+  if (choice.missing.empty()) return cache.snapshot(listing.commit);
+  throw HubError(str("the cache ", hub_cache_folder().string(), " holds the ", repo_text(repo),
+                     " only in part: ", listed(choice.missing, 4), " missing"));
+}
+
+std::optional<fs::path> whole_in_cache(const HubRepo& repo, const std::string& revision, const Chooser& choose) {
+  try {
+    return from_cache(repo, revision, choose);
+  } catch (const Error&) {
+    return std::nullopt;
+  }
 }
 
 fs::path from_hub(HubClient& client, const HubRepo& repo, const std::string& revision, const Chooser& choose) {
-  const auto info = repo_info(client, repo, revision);
-  const auto files = list_files(client, repo, info.sha);
-  RepoContents contents{info.sha, {}, {}};
-  for (const auto& file : files) contents.paths.push_back(file.path);
-  std::sort(contents.paths.begin(), contents.paths.end());
-  contents.read = [&](const std::string& path) -> std::string {
-    if (!std::binary_search(contents.paths.begin(), contents.paths.end(), path)) return "";
-    return read_file(download_file(client, repo, info.sha, path), kMostText);
-  };
-  const auto chosen = choose(contents);
-  const std::set<std::string> wanted(chosen.begin(), chosen.end());
-  std::vector<RepoFile> fetched;
-  for (const auto& file : files) {
-    if (wanted.contains(file.path)) fetched.push_back(file);
+  const CacheRepo cache(repo);
+  const auto listing = list_revision(client, repo, revision);
+  const auto choice = chosen_of(cache, listing, choose, [&](const std::string& path) {
+    const bool is_there = std::any_of(listing.files.begin(), listing.files.end(),
+                                      [&](const RepoFile& file) { return file.path == path; });
+    return is_there ? read_file(download_file(client, repo, listing.commit, path), kMostText) : std::string();
+  });
+  if (!choice.missing.empty()) {
+    log_info(str("fetching ", repo_text(repo), " (", choice.missing.size(), " of its files, commit ",
+                 listing.commit.substr(0, 8), ")"));
   }
-  if (fetched.empty()) return CacheRepo(repo).snapshot(info.sha);
-  log_info(str("fetching ", repo_text(repo), " (", fetched.size(), fetched.size() == 1 ? " file" : " files",
-               ", commit ", info.sha.substr(0, 8), ")"));
-  return download_files(client, repo, revision, info.sha, fetched);
+  if (choice.files.empty()) return cache.snapshot(listing.commit);
+  return download_files(client, repo, revision, listing.commit, choice.files);
 }
 
 }  // namespace
 
 fs::path fetch_dataset(const std::string& id, const std::string& revision, const Chooser& choose) {
   const HubRepo repo{id, RepoType::kDataset};
-  if (hub_is_offline()) {
-    if (const auto cached = from_cache(repo, revision, choose)) return *cached;
-    throw HubError(
-        str("\"", id, "\" is no folder here, and the data set is not in the cache ", hub_cache_folder().string(),
-            " (revision ", revision, ")"),
-        str("HF_HUB_OFFLINE is set; `lorikeet hub download ", id, " --repo-type=dataset` fetches it without"));
-  }
+  if (hub_is_offline()) return from_cache(repo, revision, choose);
   return asking_for(id, [&]() -> fs::path {
     auto client = HubClient::for_downloads(hub_token());
     try {
       return from_hub(client, repo, revision, choose);
     } catch (const ConnectionError& error) {
-      const auto cached = from_cache(repo, revision, choose);
-      if (!cached) throw;
-      log_warning(str(error.what(), "; going on with ", cached->string()));
-      return *cached;
+      const auto folder = whole_in_cache(repo, revision, choose);
+      if (!folder) throw;
+      log_warning(str(error.what(), "; going on with ", folder->string()));
+      return *folder;
     }
   });
 }
