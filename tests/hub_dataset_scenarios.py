@@ -296,10 +296,71 @@ def other_scenarios():
     yield "converted-beside-files", Scenario({"a.parquet": parquet([5])}, branches={CONVERTED: converted})
 
 
+# Names and cards as they are met there
+def met_scenarios():
+    five = ["3.png", "1.png", "5.png", "2.png", "4.png"]
+    hashed = {f"data/train-{i:05}-of-00002-ad5fd1bf4b4b4a1{i}.parquet": parquet([2 * i, 2 * i + 1]) for i in (1, 0)}
+    old = ("dataset_info:\n  features:\n  - name: image\n    dtype: image\n  - name: text\n    dtype: string\n  splits:\n"
+           "  - name: train\n    num_bytes: 9\n")  # fmt: skip
+    yield "met-hashed-shards", Scenario(hashed | card(old + "    num_examples: 4\n"))
+    named = "- config_name: default\n  data_files:\n  - split: train\n    path: data/train-*\n"
+    yield "met-card-of-push-to-hub", Scenario(hashed | card(f"{old}    num_examples: 4\nconfigs:\n{named}"))
+    yield "met-shard-counts-differ", Scenario({"data/train-00000-of-00001.parquet": parquet([1]), "data/train-00001-of-00002.parquet": parquet([2])})
+    yield "met-split-with-a-dot", Scenario({"data/train.clean-00000-of-00001.parquet": parquet([1]), "data/train-00000-of-00001.parquet": parquet([2])})
+    yield "met-metadata-above-train", Scenario(folder([f"train/{name}" for name in five]))
+    yield "met-metadata-beside-images", Scenario({f"data/images/{n}": d for n, d in pictures(five).items()}
+                                                 | {"data/metadata.jsonl": json_lines([f"images/{n}" for n in five])})  # fmt: skip
+    yield "met-folder-with-a-capital", Scenario(folder(five, at="Train/") | folder(five, 20, "Test/"), ordered=False)
+    yield "met-a-dataset-in-train", Scenario(folder(five, at="dataset/train/") | folder(five, 20, "dataset/valid/"))
+    yield "met-train-and-training", Scenario({"training/1.parquet": parquet([1]), "train/1.parquet": parquet([2]), "my_train/1.parquet": parquet([3])})
+    yield "met-train-below-train", Scenario({"train/train/1.parquet": parquet([1]), "train/0.parquet": parquet([2])})
+    yield "met-train-below-test", Scenario({"test/train/1.parquet": parquet([1]), "train/test/0.parquet": parquet([2])})
+    yield "met-capital-file-name", Scenario({"Train.parquet": parquet([1]), "Test.parquet": parquet([2])})
+    yield "met-numbered-split-files", Scenario({f"train{i}.parquet": parquet([i]) for i in (10, 2, 1)} | {"test1.parquet": parquet([99])})
+    yield "met-other-endings", Scenario({"a.JPG": picture(1), "b.Jpeg": picture(2), "c.webp": picture(3, "WEBP"), "d.bmp": picture(4, "BMP"),
+                                         "e.gif": picture(5, "GIF"), "f.PNG": picture(6), "g.tiff": picture(7, "TIFF")}
+                                        | {"metadata.jsonl": json_lines(["f.PNG", "d.bmp", "g.tiff"])})  # fmt: skip
+    yield "met-a-caption-is-empty", Scenario(pictures(["a.png", "b.png"]) | {"metadata.csv": b'file_name,text\na.png,""\nb.png,x\n'})
+    yield "met-a-caption-is-null", Scenario(pictures(["a.png", "b.png"]) | {
+        "metadata.jsonl": b'{"file_name": "a.png", "text": null}\n{"file_name": "b.png", "text": "x"}\n'})  # fmt: skip
+    yield "met-a-caption-is-missing", Scenario(pictures(["a.png", "b.png"]) | {
+        "metadata.jsonl": b'{"file_name": "a.png"}\n{"file_name": "b.png", "text": "x"}\n'})  # fmt: skip
+    yield "met-metadata-of-several-columns", Scenario(pictures(["a.png", "b.png"]) | {
+        "metadata.csv": b'id,text,file_name,w\n1,"one, two",b.png,3\n2,"say ""x""",a.png,4\n'})  # fmt: skip
+    yield "met-metadata-with-crlf", Scenario(pictures(five) | {"metadata.jsonl": json_lines(five).replace(b"\n", b"\r\n")})
+    yield "met-metadata-after-a-byte-order-mark", Scenario(pictures(five) | {"metadata.csv": b"\xef\xbb\xbf" + comma_lines(five)})
+    yield "met-metadata-with-empty-lines", Scenario(pictures(five) | {"metadata.jsonl": json_lines(five).replace(b"\n", b"\n\n") + b"\n"})
+    yield "met-metadata-is-no-json", Scenario(pictures(five) | {"metadata.jsonl": b"{oops\n"})
+    yield "met-names-in-another-column", Scenario(pictures(["a.png"]) | {"metadata.jsonl": b'{"image_file_name": "a.png", "text": "x"}\n'})
+    yield "met-names-in-an-image-column", Scenario(pictures(["a.png"]) | {"metadata.jsonl": b'{"image": "a.png", "text": "x"}\n'})
+    yield "met-lower-case-readme", Scenario({"one.parquet": parquet([1]), "two.parquet": parquet([2]),
+                                             "readme.md": b"---\nconfigs:\n- config_name: default\n  data_files: two.parquet\n---\n"})  # fmt: skip
+    parts = {"two/a.parquet": parquet([21]), "two/b b.parquet": parquet([20]), "one.parquet": parquet([1]), "two/[x].parquet": parquet([22])}
+
+    def with_card(configs, **more):
+        return Scenario(parts | card("configs:\n" + configs), **more)
+
+    for name, path in (("folder", "two"), ("folder-slash", '"two/"'), ("blank", '"two/b b.parquet"'),
+                       ("brackets", '"two/[x].parquet"'), ("up-and-down", '"two/../one.parquet"'), ("slash", '"/one.parquet"'),
+                       ("two-slashes", '"two//a.parquet"'), ("address", '"https://127.0.0.1:9/a.parquet"'), ("nothing", '""'),
+                       ("no-list", "[]"), ("star-star-star", '"**/*"'), ("all", '"**"'), ("capital", '"TWO/A.parquet"'),
+                       ("range", '"two/[a-b]*.parquet"'), ("hub-address", '"hf://datasets/tester/none/a.parquet"')):  # fmt: skip
+        yield f"met-path-{name}", with_card(config("default", path))
+    yield "met-config-in-quotes", with_card("- config_name: \"2024\"\n  data_files: one.parquet\n- config_name: b\n", config="2024")
+    yield "met-config-with-a-letter", with_card(config("\u00fcn\u00ef", "one.parquet") + config("b", "two/a.parquet"), config="\u00fcn\u00ef")
+    yield "met-default-in-words", with_card(config("a", "one.parquet") + config("b", "two/a.parquet", '  default: "yes"\n'))
+    yield "met-card-says-text", with_card("- config_name: default\n  data_files: one.parquet\n  description: |\n    configs:\n    - none\n")
+    yield "met-card-never-ends", Scenario(parts | {"README.md": b"---\nconfigs:\n- config_name: default\n  data_files: one.parquet\n"})
+    yield "met-card-twice-fenced", Scenario(parts | card("configs:\n" + config("default", "one.parquet"), "---\nconfigs: 3\n---\n"))
+    yield "met-card-with-dots", Scenario(parts | {"README.md": b"---\nconfigs:\n- config_name: default\n  data_files: one.parquet\n...\n---\n# x\n"})
+    yield "met-card-with-tabs", Scenario(parts | {"README.md": b"---\nconfigs:\n\t- config_name: default\n---\n"})
+    yield "met-card-after-empty-lines", Scenario(parts | {"README.md": b"\n\n---\nconfigs:\n- config_name: default\n  data_files: one.parquet\n---\n"})
+
+
 def scenarios():
     """{name: Scenario}; the repository is OWNER/name."""
     found = {}
-    for make in (parquet_scenarios, card_scenarios, folder_scenarios, other_scenarios):
+    for make in (parquet_scenarios, card_scenarios, folder_scenarios, other_scenarios, met_scenarios):
         for name, scenario in make():
             assert name not in found, name
             scenario.files = {path.replace("{name}", name): data for path, data in scenario.files.items()}
