@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from hub_server import HubServer, User
 
-PROGRAM = os.environ.get("LORIKEET_PROGRAM", "build/lorikeet")
+PROGRAM = os.environ.get("LORIKEET_BUILD_DIR", "build") + "/hub_program"  # the Hub's commands alone: it starts at once
 HF = str(Path(sys.executable).parent / "hf")
 
 
@@ -255,6 +255,32 @@ def test_names_from_the_server_cannot_write_other_lines(machine):
     machine.hub.users["hf_tester"].token_name = "DEFAULT"
     machine.ours("login", "--token", "hf_tester")
     assert "tester" in machine.theirs("whoami") and len(machine.stored) == 2
+
+
+def test_tokens_from_the_server_cannot_write_other_lines(machine):
+    """Nor two logins by names that are one in the file."""
+    machine.ours("login")
+    for name, value in [("refresh_token", "x\n[evil]\nhf_token = y"), ("access_token", "x\r\ty")]:
+        machine.hub.fail(path="/oauth/token", replace=lambda answer: answer | {name: value} if "access_token" in answer else answer, times=9)  # noqa: B023
+        assert "the token of the Hub's answer" in machine.ours("login", "--force", code=2)
+        machine.hub.faults.clear()
+        assert list(machine.stored) == ["oauth-tester"]
+    machine.hub.fail(path="/oauth/token", replace=lambda answer: answer | {"expires_in": 1e300} if "access_token" in answer else answer, times=9)
+    machine.ours("login", "--force")
+    assert int(machine.stored["oauth-tester"]["expires_at"]) > time.time()
+    for name in ("token", "DEFAULT", " token", "to\x1bken", "to ken"):
+        machine.hub.users["hf_tester"].token_name = name
+        machine.ours("login", "--token", "hf_tester")
+    assert set(machine.stored) == {"oauth-tester", "token", "to ken"}
+
+
+def test_a_folder_of_others_stays_as_it_is(machine, tmp_path):
+    """HF_TOKEN_PATH may be in /tmp."""
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o755)
+    machine.ours("login", "--token", "hf_tester", HF_TOKEN_PATH=str(shared / "token"))
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (shared, shared / "token", shared / "stored_tokens")] == [0o755, 0o600, 0o600]
 
 
 def test_offline(machine):

@@ -81,6 +81,7 @@ class Fault:
     cut: int | None = None  # so many bytes of the answer's body, then the connection is closed
     wrong: bool = False  # the answer's body has a flipped bit in its middle, everything else is as promised
     delay: float = 0  # seconds before the answer
+    late: float = 0  # seconds before it is done
     pace: float = 0  # seconds before each piece of the body
     chunked: bool = False  # the length is not told
     gzip: bool = False  # compressed, when the client accepts that
@@ -236,6 +237,7 @@ class Handler(BaseHTTPRequestHandler):
         fault = hub.take_fault(request)
         if fault.refuse:
             return self.hang_up()
+        time.sleep(fault.late)
         if fault.status:
             answer = Answer(fault.status, fault.body)
         elif fault.redirect:

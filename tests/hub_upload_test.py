@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from hub_server import HubServer
 
-PROGRAM = os.environ.get("LORIKEET_PROGRAM", "build/lorikeet")
+PROGRAM = os.environ.get("LORIKEET_BUILD_DIR", "build") + "/hub_program"  # the Hub's commands alone: it starts at once
 FLAVOURS = {
     "huggingface.co": {},
     "large files in parts": {"part_size": 100_000},
@@ -36,9 +36,9 @@ def environment(hub, tmp_path, token="hf_tester"):
     return hub.environment(tmp_path / "home", token) | {"LORIKEET_HUB_BACKOFF": "0.01"}
 
 
-def upload(hub, tmp_path, *words, code=0, token="hf_tester"):
-    done = subprocess.run([PROGRAM, "hub", "upload", *map(str, words)], env=environment(hub, tmp_path, token),
-                          capture_output=True, text=True, timeout=60)  # fmt: skip
+def upload(hub, tmp_path, *words, code=0, token="hf_tester", **variables):
+    done = subprocess.run([PROGRAM, "hub", "upload", *map(str, words)], env=environment(hub, tmp_path, token) | variables,
+                          capture_output=True, text=True, errors="replace", timeout=60)  # fmt: skip
     assert done.returncode == code, done.stdout + done.stderr
     assert "hf_tester" not in done.stdout + done.stderr and "Signature" not in done.stdout + done.stderr
     return done.stdout.strip() if code == 0 else done.stderr
@@ -178,24 +178,81 @@ def test_a_changed_file_is_noticed_by_the_storage(tmp_path, folder):
 
 
 FAULTS = [{"status": 500}, {"status": 503}, {"status": 429, "headers": {"Retry-After": "0"}}, {"refuse": True}, {"lose": True},
-          {"cut": 5}]  # fmt: skip
+          {"cut": 5}, {"late": 0.5}, {"delay": 0.5}]  # fmt: skip
+REFUSALS = [{"status": 401}, {"status": 403, "headers": {"X-Error-Code": "GatedRepo"}}, {"status": 412}, {"status": 504},
+            {"status": 404, "headers": {"X-Error-Code": "RevisionNotFound"}}, {"status": 200, "body": b"[" * 100_000},
+            {"redirect": "STORAGE/elsewhere"}, {"headers": {f"X-{i}": "x" * 100 for i in range(3000)}}]  # fmt: skip
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=str)
 @pytest.mark.parametrize("flavour", FLAVOURS)
 def test_a_fault_at_every_request_of_a_push(tmp_path, folder, flavour, fault):
     """Each time it ends well, with one commit, whichever request fails, and even when it was done."""
+    is_slow = bool({"late", "delay"} & fault.keys())
+    if is_slow and flavour != "large files in parts":
+        return
+    slow = {"HF_HUB_DOWNLOAD_TIMEOUT": "0.25", "LORIKEET_HUB_BACKOFF": "0.05"} if is_slow else {}
     number, failed = 0, True
     while failed:
         with HubServer(tmp_path / f"hub {number}", **FLAVOURS[flavour]) as hub:
             hub.fail(number=number, **fault)
-            upload(hub, tmp_path, "lora", folder)
+            upload(hub, tmp_path, "lora", folder, **slow)
             failed = hub.faults[0].times == 0
             repo = hub.repo("tester/lora")
             assert len(repo.history(repo.resolve("main"))) == 2, f"request {number}"
             assert content(folder).items() <= hub.files("tester/lora").items() and not hub.leaks
         number += 1
     assert number > 6
+
+
+@pytest.mark.parametrize("fault", REFUSALS, ids=range(len(REFUSALS)))
+def test_a_refusal_at_every_request_of_a_push(tmp_path, folder, fault):
+    """A clear error or a success; a second try then ends well, with one commit in all, and no token went elsewhere."""
+    number, struck = 0, True
+    while struck:
+        with HubServer(tmp_path / f"hub {number}", part_size=100_000) as hub:
+            what = fault | ({"redirect": fault["redirect"].replace("STORAGE", hub.storage_url)} if "redirect" in fault else {})
+            hub.fail(number=number, **what)
+            done = subprocess.run([PROGRAM, "hub", "upload", "lora", str(folder)], env=environment(hub, tmp_path),
+                                  capture_output=True, text=True, timeout=60)  # fmt: skip
+            assert done.returncode in (0, 1) and "hf_tester" not in done.stderr, done.stderr
+            assert done.stderr.count("lorikeet: error: ") == done.returncode, done.stderr
+            struck = hub.faults[0].times == 0
+            if done.returncode:
+                hub.faults.clear()
+                upload(hub, tmp_path, "lora", folder)
+            repo = hub.repo("tester/lora")
+            assert len(repo.history(repo.resolve("main"))) == 2, f"request {number}: {done.stderr}"
+            assert content(folder).items() <= hub.files("tester/lora").items() and not hub.leaks
+        number += 1
+    assert number > 6
+
+
+def test_a_commit_nobody_hears_of_is_not_made_twice(tmp_path, folder):
+    """It is still under way when we look, once, and again; behind a gateway that gave up it is never made."""
+    with HubServer(tmp_path / "late") as hub:
+        hub.fail(path="/commit/", late=1.2)
+        upload(hub, tmp_path, "lora", folder, HF_HUB_DOWNLOAD_TIMEOUT="0.3", LORIKEET_HUB_BACKOFF="0.1")
+        repo = hub.repo("tester/lora")
+        assert len(repo.history(repo.resolve("main"))) == 2 and len([r for r in hub.requests if "/commit/" in r.path]) == 1
+    with HubServer(tmp_path / "gateway") as hub:
+        hub.fail(path="/commit/", status=504)
+        told = upload(hub, tmp_path, "lora", folder, code=1)
+        assert "no answer came to the commit to the model tester/lora" in told and "try again" in told
+        assert len([r for r in hub.requests if "/commit/" in r.path]) == 1
+
+
+def test_names_and_messages_that_no_request_can_hold(tmp_path, folder):
+    with HubServer(tmp_path / "hub") as hub:
+        assert "message is not written in UTF-8" in upload(hub, tmp_path, "lora", folder, os.fsdecode(b"--commit_message=\xff"), code=2)
+        (folder / os.fsdecode(b"a\xff.txt")).write_bytes(b"x")
+        assert "is not written in UTF-8: rename" in upload(hub, tmp_path, "lora", folder, code=2)
+        (folder / os.fsdecode(b"a\xff.txt")).unlink()
+        (folder / "a\nb").write_bytes(b"x")
+        assert "cannot be the name" in upload(hub, tmp_path, "lora", folder, code=2)
+        (folder / "a\nb").unlink()
+        assert not any("/commit/" in r.path for r in hub.requests)
+        assert "the token of --hub_token" in upload(hub, tmp_path, "lora", folder, "--hub_token=hf_a\r\nX: hf_b", code=2)
 
 
 @pytest.mark.parametrize("answer", [
@@ -274,5 +331,15 @@ def test_the_token_stays_on_the_hub(tmp_path, folder):
             hub.fail(path=path, redirect=f"{hub.storage_url}/somewhere")
         for _ in range(4):
             upload(hub, tmp_path, "lora", folder, code=1)
+
+        def elsewhere(answer):
+            for item in answer["objects"]:
+                item["actions"]["verify"] = {"href": f"{hub.storage_url}/somewhere"}
+            return answer
+
+        (folder / "pytorch_lora_weights.safetensors").write_bytes(b"another")
+        hub.fail(path="objects/batch", replace=elsewhere)
+        assert "verified" in upload(hub, tmp_path, "lora", folder, code=1)
+        assert hub.requests[-1].host == "storage"
         hub.fail(method="PUT", redirect=f"{hub.storage_url}/somewhere")
         assert not hub.leaks and not any(json.dumps(x).count("hf_tester") for x in hub.transcript() if x["host"] != "hub")

@@ -11,6 +11,8 @@
 #include "core/text.h"
 #include "hub/curl_support.h"
 #include "hub/hub_error.h"
+#include "hub/server_text.h"
+#include "hub/stored_tokens.h"
 
 namespace lorikeet {
 namespace {
@@ -19,6 +21,11 @@ using nlohmann::json;
 
 constexpr size_t kMostFiles = 1'000'000;
 constexpr size_t kMostPath = 4096;
+constexpr size_t kMostPathBytes = 256 << 20;  // of a whole listing
+constexpr size_t kMostPages = 20'000;
+constexpr size_t kMostEmptyPages = 20;
+constexpr size_t kMostUrl = 8192;
+constexpr int64_t kLargestFile = int64_t{1} << 50;
 
 /// A version 4 UUID, by which the Hub's people find a request in their logs.
 std::string trace_id() {
@@ -45,7 +52,7 @@ void tell_warning(const HttpResponse& response) {
     const std::lock_guard lock(mutex);
     if (!told.insert(topic).second) return;
   }
-  log_warning("the Hub says: " + (end == std::string::npos ? *warning : warning->substr(end + 1)));
+  log_warning("the Hub says: " + printable(end == std::string::npos ? *warning : warning->substr(end + 1)));
 }
 
 std::string text_in(const json& object, const char* name) {
@@ -77,7 +84,7 @@ RepoFile read_entry(const json& entry, const HttpResponse& response) {
   RepoFile file;
   file.path = text_in(entry, "path");
   if (!is_safe_repo_path(file.path)) {
-    refuse(response, str("lists \"", file.path.substr(0, 200), "\", which is not a path inside the repository"));
+    refuse(response, str("lists \"", printable(file.path, 200), "\", which is not a path inside the repository"));
   }
   file.blob_id = text_in(entry, "oid");
   if (entry.contains("size") && entry["size"].is_number_integer()) file.size = entry["size"].get<int64_t>();
@@ -88,13 +95,44 @@ RepoFile read_entry(const json& entry, const HttpResponse& response) {
     if (!oid.empty()) file.sha256 = oid.starts_with("sha256:") ? oid.substr(7) : oid;
     if (lfs.contains("size") && lfs["size"].is_number_integer()) file.size = lfs["size"].get<int64_t>();
   }
-  if (file.size < 0) refuse(response, str("gives ", file.path, " a size of ", file.size));
+  if (file.size < 0 || file.size > kLargestFile) {
+    refuse(response, str("gives ", file.path, " a size of ", file.size));
+  }
   return file;
 }
 
+/// The pages of a listing: a server that never ends it must not keep us, nor fill the memory.
+struct Listing {
+  std::vector<RepoFile> files;
+
+  void add_page(const std::string& url, const HttpResponse& response) {
+    const json content = parse_answer(response);
+    if (!content.is_array()) refuse(response, "is no list of files");
+    for (const auto& entry : content) {
+      if (!entry.is_object()) refuse(response, "is no list of files");
+      if (text_in(entry, "type") != "file") continue;
+      files.push_back(read_entry(entry, response));
+      path_bytes_ += files.back().path.size();
+    }
+    entries_ += content.size();
+    empty_in_a_row_ = content.empty() ? empty_in_a_row_ + 1 : 0;
+    asked_.insert(url);
+  }
+
+  bool may_go_on_at(const std::string& url) const {
+    return url.size() <= kMostUrl && !asked_.contains(url) && asked_.size() < kMostPages && entries_ <= kMostFiles &&
+           path_bytes_ <= kMostPathBytes && empty_in_a_row_ <= kMostEmptyPages;
+  }
+
+ private:
+  std::set<std::string> asked_;
+  size_t entries_ = 0, path_bytes_ = 0, empty_in_a_row_ = 0;
+};
+
 }  // namespace
 
-HubClient::HubClient(std::optional<std::string> token) : token_(std::move(token)) {
+HubClient::HubClient(std::optional<std::string> token) {
+  if (token) token_ = clean_token(*token, "--hub_token");  // all others are clean
   if (hub_is_offline()) {
     throw HubError("HF_HUB_OFFLINE is set: the Hub may not be asked", "unset it, or give what is on this machine");
   }
@@ -113,7 +151,8 @@ HttpRequest HubClient::request(std::string method, std::string url) const {
   request.headers.add("user-agent", "lorikeet/" LORIKEET_VERSION);
   request.headers.add("X-Amzn-Trace-Id", trace_id());
   if (counts_) request.headers.add("X-HF-Download-Counter", "1");
-  request.token = token_;
+  // An address out of an answer may be anywhere.
+  if (is_hub_origin(request.url, hub_endpoint())) request.token = token_;
   return request;
 }
 
@@ -137,8 +176,8 @@ HttpResponse HubClient::send_with_retries(const HttpRequest& request, const Retr
 }
 
 json parse_answer(const HttpResponse& response) {
-  auto content = json::parse(response.body, nullptr, /*allow_exceptions=*/false);
-  if (content.is_discarded()) refuse(response, "is no JSON");
+  auto content = parse_json(response.body);
+  if (content.is_discarded()) refuse(response, "is no JSON, or far too much");
   return content;
 }
 
@@ -151,7 +190,7 @@ RepoInfo repo_info(HubClient& client, const HubRepo& repo, const std::string& re
   RepoInfo info;
   info.sha = text_in(content, "sha");
   if (info.sha.size() != 40 || info.sha.find_first_not_of("0123456789abcdef") != std::string::npos) {
-    refuse(response, str("names no commit: \"", info.sha.substr(0, 100), "\""));
+    refuse(response, str("names no commit: \"", printable(info.sha, 100), "\""));
   }
   info.is_private = content.contains("private") && content["private"] == true;
   info.is_gated = content.contains("gated") && content["gated"] != false && !content["gated"].is_null();
@@ -168,30 +207,23 @@ std::vector<RepoFile> list_files(HubClient& client, const HubRepo& repo, const s
   const std::string place = folder.empty() ? "" : "/" + url_quote(folder, true);
   const std::string first =
       api_url(repo, str("/tree/", url_quote(revision, false), place, "?recursive=true&expand=false"));
-  std::vector<RepoFile> files;
-  std::set<std::string> asked;
+  Listing listing;
   std::optional<std::string> url = first;
   while (url) {
     const auto response = client.send_with_retries(client.request("GET", *url));
     require_success(response, repo, revision, folder);
-    const json content = parse_answer(response);
-    if (!content.is_array()) refuse(response, "is no list of files");
-    for (const auto& entry : content) {
-      if (entry.is_object() && text_in(entry, "type") == "file") files.push_back(read_entry(entry, response));
-    }
-    asked.insert(*url);
+    listing.add_page(*url, response);
     url = next_page(response);
-    // The token goes where the next page is: not to another host, and not round in circles.
+    // The token goes where the next page is: not to another host.
     if (url && !is_hub_origin(*url, first)) refuse(response, "goes on at another host");
-    if (url && (asked.contains(*url) || files.size() > kMostFiles)) refuse(response, "has no end");
+    if (url && !listing.may_go_on_at(*url)) refuse(response, "has no end");
   }
-  return files;
+  return std::move(listing.files);
 }
 
 bool is_safe_repo_path(const std::string& path) {
   if (path.empty() || path.size() > kMostPath || path.front() == '/' || path.back() == '/') return false;
-  const auto forbidden = [](unsigned char c) { return c < ' ' || c == 0x7F || c == '\\'; };
-  if (std::any_of(path.begin(), path.end(), forbidden)) return false;
+  if (path.find('\\') != std::string::npos || printable(path, kMostPath) != path) return false;
   for (size_t start = 0; start <= path.size();) {
     const size_t end = std::min(path.find('/', start), path.size());
     const std::string part = path.substr(start, end - start);
@@ -207,7 +239,7 @@ HubUser whoami(HubClient& client) {
   const json content = parse_answer(response);
   if (!content.is_object() || text_in(content, "name").empty()) refuse(response, "names no user");
   HubUser user;
-  user.name = text_in(content, "name");
+  user.name = printable(text_in(content, "name"));
   if (content.contains("orgs") && content["orgs"].is_array()) {
     for (const auto& org : content["orgs"]) {
       if (org.is_object() && !text_in(org, "name").empty()) user.orgs.push_back(text_in(org, "name"));

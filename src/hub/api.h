@@ -16,12 +16,13 @@ namespace lorikeet {
 /// A token and the connections it is used on; one thread at a time.
 class HubClient {
  public:
-  /// Without a token what is public can be read. Throws HubError when $HF_HUB_OFFLINE forbids to ask the Hub.
+  /// Without a token what is public can be read. Throws HubError when $HF_HUB_OFFLINE forbids to ask the Hub,
+  /// UsageError for text that can be no token.
   explicit HubClient(std::optional<std::string> token);
   /// The same, and the Hub counts what it fetches as downloads of the repositories.
   static HubClient for_downloads(std::optional<std::string> token);
 
-  /// A request with the token, our user agent and a trace id.
+  /// A request with our user agent and a trace id; to the Hub with the token, and to no other host.
   HttpRequest request(std::string method, std::string url) const;
   /// The same with a JSON body.
   HttpRequest post(std::string url, const nlohmann::json& body) const;
@@ -39,7 +40,8 @@ class HubClient {
   HttpClient http_;
 };
 
-/// The body of an answer as JSON. Throws HubError naming `url` when it is none.
+/// The body of an answer as JSON. Throws HubError naming its URL when it is none, or more than parse_json
+/// (server_text.h) takes.
 nlohmann::json parse_answer(const HttpResponse& response);
 
 /// What a repository is at a revision.

@@ -8,7 +8,9 @@
 #include "core/log.h"
 #include "core/text.h"
 #include "hub/base64.h"
+#include "hub/environment.h"
 #include "hub/hub_error.h"
+#include "hub/server_text.h"
 
 namespace lorikeet {
 namespace {
@@ -18,6 +20,7 @@ using nlohmann::json;
 constexpr size_t kFilesPerQuestion = 256;
 constexpr const char* kTryAgain = "another conflicting operation is in progress";
 constexpr int kMostConflicts = 30;
+constexpr double kSlowTimeout = 300;
 
 std::string text_in(const json& object, const char* name) {
   return object.is_object() && object.contains(name) && object[name].is_string() ? object[name].get<std::string>() : "";
@@ -26,15 +29,6 @@ std::string text_in(const json& object, const char* name) {
 [[noreturn]] void refuse(const std::string& url, const std::string& what) {
   throw HubError(str("the answer of ", url.substr(0, url.find('?')), " ", what),
                  "is HF_ENDPOINT, where it is set, a Hugging Face Hub?");
-}
-
-/// JSON, and so every request, holds nothing else.
-bool is_utf8(const std::string& text) {
-  try {
-    return !json(text).dump().empty();
-  } catch (const json::type_error&) {
-    return false;
-  }
 }
 
 bool exists(HubClient& client, const HubRepo& repo) {
@@ -47,7 +41,7 @@ std::string messages(const json& answer, const char* name) {
   std::string text;
   if (!answer.is_object() || !answer.contains(name) || !answer[name].is_array()) return text;
   for (const auto& entry : answer[name]) text += (text.empty() ? "" : "; ") + text_in(entry, "message");
-  return text;
+  return printable(text);
 }
 
 json question_body(const UploadQuestion* files, size_t count) {
@@ -104,7 +98,7 @@ void check_card(HubClient& client, const HubRepo& repo, const std::string& conte
   if (!is_utf8(content)) throw FormatError("README.md is not written in UTF-8");
   const auto response =
       client.send_with_retries(client.post(url, {{"content", content}, {"repoType", repo_type_name(repo.type)}}));
-  const json answer = json::parse(response.body, nullptr, /*allow_exceptions=*/false);
+  const json answer = parse_json(response.body);
   if (const auto warnings = messages(answer, "warnings"); !warnings.empty()) log_warning("README.md: " + warnings);
   if (response.status == 400) {
     throw HubError("the Hub does not accept the metadata of README.md: " + messages(answer, "errors"),
@@ -147,15 +141,28 @@ CommitAnswer send_commit(HubClient& client, const HubRepo& repo, const CommitHea
   for (const auto& line : lines) body += line.dump() + "\n";
   request.body = std::move(body);
   request.once = true;
+  request.timeout = slow_timeout();
   const auto response = client.send(request);
   require_success(response, repo, header.revision);
   const json answer = parse_answer(response);
-  CommitAnswer made{.commit = text_in(answer, "commitOid"), .url = text_in(answer, "commitUrl"), .pull_request = {}};
+  CommitAnswer made{.commit = printable(text_in(answer, "commitOid")),
+                    .url = printable(text_in(answer, "commitUrl")),
+                    .pull_request = {}};
   if (made.commit.empty()) refuse(request.url, "names no commit");
   if (!made.url.starts_with("http")) made.url = commit_url(repo, made.commit);
-  if (const auto url = text_in(answer, "pullRequestUrl"); !url.empty()) made.pull_request = url;
+  if (const auto url = text_in(answer, "pullRequestUrl"); !url.empty()) made.pull_request = printable(url);
   return made;
 }
+
+bool is_utf8(const std::string& text) {
+  try {
+    return !json(text).dump().empty();
+  } catch (const json::type_error&) {
+    return false;
+  }
+}
+
+double slow_timeout() { return environment_number("HF_HUB_DOWNLOAD_TIMEOUT", kSlowTimeout); }
 
 std::string commit_url(const HubRepo& repo, const std::string& commit) { return repo_url(repo, "/commit/" + commit); }
 

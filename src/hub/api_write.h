@@ -51,6 +51,13 @@ struct CommitAnswer {
 CommitAnswer send_commit(HubClient& client, const HubRepo& repo, const CommitHeader& header,
                          const std::vector<nlohmann::json>& lines);
 
+/// Whether JSON, and so a request, can hold it.
+bool is_utf8(const std::string& text);
+
+/// How many seconds to wait for what takes a server its time, such as a commit of large files:
+/// $HF_HUB_DOWNLOAD_TIMEOUT, or 300. (huggingface_hub waits without end.)
+double slow_timeout();
+
 /// ENDPOINT/ID/commit/COMMIT
 std::string commit_url(const HubRepo& repo, const std::string& commit);
 

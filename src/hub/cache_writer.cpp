@@ -44,10 +44,12 @@ void make_folder(const fs::path& folder) {
   }
 }
 
+/// Beside it; a name of its own, for that of the file may be as long as names can be.
+fs::path aside_of(const fs::path& place) { return place.parent_path() / str(".", random_digits(), ".incomplete"); }
+
 /// Made aside and moved into place: another process may be doing the same.
 bool link_aside(const fs::path& target, const fs::path& place) {
-  fs::path aside = place;
-  aside += "." + random_digits();
+  const fs::path aside = aside_of(place);
   std::error_code error;
   fs::create_symlink(target, aside, error);
   if (error) return false;
@@ -58,8 +60,7 @@ bool link_aside(const fs::path& target, const fs::path& place) {
 }
 
 void copy_aside(const fs::path& blob, const fs::path& place) {
-  fs::path aside = place;
-  aside += str(".", random_digits(), ".incomplete");
+  const fs::path aside = aside_of(place);
   std::error_code error;
   fs::copy_file(blob, aside, error);
   if (!error) fs::rename(aside, place, error);

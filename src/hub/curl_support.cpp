@@ -23,6 +23,7 @@ void set_certificates(CURL* curl) {
   for (const char* name : {"SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"}) {
     if (const auto path = environment(name)) {
       curl_easy_setopt(curl, CURLOPT_CAINFO, path->c_str());
+      curl_easy_setopt(curl, CURLOPT_PROXY_CAINFO, path->c_str());
       break;
     }
   }

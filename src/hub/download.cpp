@@ -8,14 +8,18 @@
 #include "core/text.h"
 #include "hub/cache_writer.h"
 #include "hub/curl_support.h"
+#include "hub/environment.h"
 #include "hub/file_lock.h"
 #include "hub/hub_error.h"
+#include "hub/server_text.h"
 
 namespace lorikeet {
 namespace fs = std::filesystem;
 namespace {
 
 constexpr size_t kMostEtag = 200;
+constexpr int64_t kLargestFile = int64_t{1} << 50;
+constexpr double kEtagTimeout = 10;
 
 std::function<void(const DownloadState&)> g_watcher;
 
@@ -35,7 +39,8 @@ std::optional<int64_t> size_of(const HttpResponse& head) {
   auto text = head.headers.find("X-Linked-Size");
   if (!text && head.status < 300) text = head.headers.find("Content-Length");
   int64_t size = 0;
-  if (!text || std::from_chars(text->data(), text->data() + text->size(), size).ec != std::errc() || size < 0) {
+  if (!text || std::from_chars(text->data(), text->data() + text->size(), size).ec != std::errc() || size < 0 ||
+      size > kLargestFile) {
     return std::nullopt;
   }
   return size;
@@ -49,7 +54,7 @@ std::string etag_of(const HttpResponse& head, const std::string& url) {
   if (etag.starts_with("W/")) etag = etag.substr(2);
   if (etag.size() >= 2 && etag.front() == '"' && etag.back() == '"') etag = etag.substr(1, etag.size() - 2);
   if (etag.size() > kMostEtag || !is_safe_repo_path(etag) || etag.find('/') != std::string::npos || etag[0] == '.') {
-    throw HubError(str("the answer of ", shown_url(url), " has no usable ETag: \"", etag.substr(0, 100), "\""),
+    throw HubError(str("the answer of ", shown_url(url), " has no usable ETag: \"", printable(etag, 100), "\""),
                    "is HF_ENDPOINT, where it is set, a Hugging Face Hub?");
   }
   return etag;
@@ -64,6 +69,9 @@ Metadata read_metadata(const Wanted& wanted, const HttpResponse& head) {
     throw HubError(str("the answer of ", shown_url(metadata.file.url), " names no commit (X-Repo-Commit)"),
                    "is HF_ENDPOINT, where it is set, a Hugging Face Hub, and no proxy's login page in between?");
   }
+  if (is_commit(wanted.revision) && metadata.commit != wanted.revision) {
+    throw HubError(str("the answer of ", shown_url(metadata.file.url), " is of another commit: ", metadata.commit));
+  }
   metadata.file.etag = etag_of(head, metadata.file.url);
   metadata.file.size = size_of(head);
   // What the Hub points to is exactly these bytes, even if the branch moves on meanwhile.
@@ -76,6 +84,7 @@ Metadata read_metadata(const Wanted& wanted, const HttpResponse& head) {
 HttpResponse ask(HubClient& client, const Wanted& wanted, bool with_retries) {
   auto request = client.request("HEAD", resolve_url(wanted.repo, wanted.revision, wanted.path));
   request.headers.add("Accept-Encoding", "identity");  // else the size would be that of something compressed
+  request.timeout = environment_number("HF_HUB_ETAG_TIMEOUT", kEtagTimeout);
   auto policy = RetryPolicy::usual();
   if (!with_retries) policy.retries = 0;
   return client.send_with_retries(request, policy);
@@ -128,7 +137,7 @@ void fetch_blob(HubClient& client, const CacheRepo& cache, const Wanted& wanted,
   auto fetch = options.fetch;
   fetch.progress = [&, outer = options.fetch.progress](int64_t done) {
     state.done = done;
-    if (g_watcher) g_watcher(state);
+    if (options.is_watched) tell_download(state);
     if (outer) outer(done);
   };
   const fs::path incomplete = cache.incomplete(file.etag);
@@ -166,13 +175,19 @@ fs::path download_file(HubClient& client, const HubRepo& repo, const std::string
     return *present;
   }
   cache.make_folders();
-  cache.write_ref(revision, metadata->commit);
   const FileLock lock(cache.lock_file(metadata->file.etag));
   if (options.force || !has_blob(cache, metadata->file)) {
     cache.remove_stale(metadata->file.etag);
     fetch_blob(client, cache, wanted, metadata->file, options);
   }
-  return cache.link(metadata->commit, path, metadata->file.etag);
+  const fs::path place = cache.link(metadata->commit, path, metadata->file.etag);
+  // Last: when the download fails, the revision stays what it was here, and its file can stand in.
+  cache.write_ref(revision, metadata->commit);
+  return place;
+}
+
+void tell_download(const DownloadState& state) {
+  if (g_watcher) g_watcher(state);
 }
 
 void set_download_watcher(std::function<void(const DownloadState&)> watcher) { g_watcher = std::move(watcher); }

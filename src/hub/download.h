@@ -13,7 +13,8 @@
 namespace lorikeet {
 
 struct DownloadOptions {
-  bool force = false;  // fetch it even if it is there
+  bool force = false;      // fetch it even if it is there
+  bool is_watched = true;  // tell the watcher
   FetchOptions fetch = {};
 };
 
@@ -32,7 +33,9 @@ struct DownloadState {
   std::string name;             // "unet/diffusion_pytorch_model.safetensors"
   int64_t done = 0, total = 0;  // bytes
 };
-/// Every download tells it, from the thread it was called in. An empty one ends that.
+/// Every watched download tells it, from the thread it was called in. An empty one ends that.
 void set_download_watcher(std::function<void(const DownloadState&)> watcher);
+/// Tells the watcher, if there is one.
+void tell_download(const DownloadState& state);
 
 }  // namespace lorikeet

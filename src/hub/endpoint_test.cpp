@@ -61,8 +61,8 @@ TEST(Environment, FlagsAndNumbersAreReadAsPythonsClientDoes) {
     const ScopedVariable flag("HF_HUB_OFFLINE", no);
     EXPECT_FALSE(hub_is_offline()) << no;
   }
-  for (const auto& [text, value] :
-       {std::pair("2.5", 2.5), std::pair("x", 7.0), std::pair("-1", 7.0), std::pair("", 7.0)}) {
+  for (const auto& [text, value] : {std::pair("2.5", 2.5), std::pair("x", 7.0), std::pair("-1", 7.0),
+                                    std::pair("", 7.0), std::pair("inf", 7.0), std::pair("nan", 7.0)}) {
     const ScopedVariable number("HF_HUB_DOWNLOAD_TIMEOUT", text);
     EXPECT_EQ(environment_number("HF_HUB_DOWNLOAD_TIMEOUT", 7), value) << text;
   }

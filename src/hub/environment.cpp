@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <cmath>
 #include <cstdlib>
 
 namespace lorikeet {
@@ -23,7 +24,7 @@ double environment_number(const char* name, double fallback) {
   if (!value) return fallback;
   char* end = nullptr;
   const double number = std::strtod(value->c_str(), &end);
-  return *end == '\0' && number > 0 ? number : fallback;
+  return *end == '\0' && number > 0 && std::isfinite(number) ? number : fallback;
 }
 
 }  // namespace lorikeet

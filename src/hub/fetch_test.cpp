@@ -162,6 +162,15 @@ TEST_F(FetchTest, AStaleAddressIsAskedForAnew) {
   for (const int connections : {1, 3}) EXPECT_EQ(fetched(file, options(connections)), data_);
 }
 
+TEST_F(FetchTest, AllBytesWithoutTheEndOfTheAnswerAreEnough) {
+  LoopbackServer server([&](const std::string&) {
+    const std::string chunk = "186A0\r\n" + data_ + "\r\n";  // the last chunk never comes
+    return "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk;
+  });
+  EXPECT_EQ(fetched(remote(server), options(1)), data_);
+  EXPECT_EQ(server.heads().size(), 1u);
+}
+
 TEST_F(FetchTest, GitsDigestAndUnknownSizes) {
   LoopbackServer server([&](const std::string& head) { return part(head); });
   auto file = remote(server);

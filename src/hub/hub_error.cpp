@@ -4,27 +4,20 @@
 
 #include "core/text.h"
 #include "hub/curl_support.h"
+#include "hub/server_text.h"
 
 namespace lorikeet {
 namespace {
 
 using nlohmann::json;
 
-constexpr size_t kMostWords = 300;
+constexpr size_t kMostErrorBody = 1 << 20;
 constexpr const char* kBadTokenWords = "Invalid credentials in Authorization header";
 constexpr const char* kDisabledWords = "Access to this resource is disabled.";
 
-/// On one line, without what a terminal would take as a command.
-std::string tidy(std::string text) {
-  for (char& c : text) {
-    if (static_cast<unsigned char>(c) < ' ' || c == 0x7F) c = ' ';
-  }
-  if (text.size() > kMostWords) text = text.substr(0, kMostWords) + "...";
-  return text;
-}
-
 std::string words_of_body(const std::string& body) {
-  const json content = json::parse(body, nullptr, /*allow_exceptions=*/false);
+  if (body.size() > kMostErrorBody) return "";
+  const json content = parse_json(body);
   if (!content.is_object()) return "";
   std::string words;
   for (const char* name : {"error", "error_description", "message"}) {
@@ -40,7 +33,7 @@ std::string words_of_body(const std::string& body) {
 
 std::string request_id(const HttpResponse& response) {
   for (const char* name : {"X-Request-Id", "X-Amzn-Trace-Id"}) {
-    if (const auto id = response.headers.find(name)) return " (request " + tidy(*id) + ")";
+    if (const auto id = response.headers.find(name)) return " (request " + printable(*id) + ")";
   }
   return "";
 }
@@ -64,6 +57,8 @@ std::string meaning(HubProblem problem, int status) {
       return "the Hub has had too many requests from here (429)";
     case HubProblem::kServer:
       return str("the Hub has a problem of its own (", status, ")");
+    case HubProblem::kProxy:
+      return "the proxy on the way wants a name and a password (407)";
     case HubProblem::kRedirect:
       return str("the Hub points somewhere else, where it may not be followed (", status, ")");
     default:
@@ -82,6 +77,8 @@ std::string advice(HubProblem problem) {
       return "wait some minutes; logged in, more requests are allowed";
     case HubProblem::kServer:
       return "try again later; https://status.huggingface.co tells more";
+    case HubProblem::kProxy:
+      return "put them into http_proxy: http://name:password@host:port; no_proxy excepts hosts";
     default:
       return "";
   }
@@ -106,6 +103,7 @@ HubProblem problem_of(const HttpResponse& response, bool on_repo) {
   if (code == "RepoNotFound") return HubProblem::kRepoNotFound;
   if (status == 401) return on_repo && words != kBadTokenWords ? HubProblem::kRepoNotFound : HubProblem::kBadToken;
   if (status == 403) return HubProblem::kForbidden;
+  if (status == 407) return HubProblem::kProxy;
   if (status == 409) return HubProblem::kConflict;
   if (status == 429) return HubProblem::kTooManyRequests;
   if (status == 408 || status >= 500) return HubProblem::kServer;
@@ -116,7 +114,7 @@ HubProblem problem_of(const HttpResponse& response, bool on_repo) {
 std::string server_words(const HttpResponse& response) {
   std::string words = response.headers.find("X-Error-Message").value_or("");
   if (words.empty()) words = words_of_body(response.body);
-  return tidy(words);
+  return printable(words);
 }
 
 void require_done(const HttpResponse& response, const std::string& what) {

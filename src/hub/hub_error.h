@@ -19,6 +19,11 @@ class NoConnectionError : public ConnectionError {
   using ConnectionError::ConnectionError;
 };
 
+/// The server was reached, and then nothing came: what was asked for may still be done.
+class TimeOutError : public ConnectionError {
+  using ConnectionError::ConnectionError;
+};
+
 /// What an answer that is no success means.
 enum class HubProblem {
   kRepoNotFound,  // missing, or private without a token that may see it
@@ -31,6 +36,7 @@ enum class HubProblem {
   kConflict,         // 409
   kTooManyRequests,  // 429, after waiting as told
   kServer,           // 5xx, and 408
+  kProxy,            // 407: it wants a name and a password
   kRedirect,         // one that may not be followed
   kOther
 };

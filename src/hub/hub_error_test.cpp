@@ -24,6 +24,7 @@ TEST(HubError, AnAnswersMeaningIsReadFromItsHeaders) {
   EXPECT_EQ(problem_of(answer(401), false), P::kBadToken);
   EXPECT_EQ(problem_of(answer(401, words("Invalid credentials in Authorization header")), true), P::kBadToken);
   EXPECT_EQ(problem_of(answer(403), true), P::kForbidden);
+  EXPECT_EQ(problem_of(answer(407), true), P::kProxy);
   EXPECT_EQ(problem_of(answer(409), true), P::kConflict);
   EXPECT_EQ(problem_of(answer(429), true), P::kTooManyRequests);
   EXPECT_EQ(problem_of(answer(408), true), P::kServer);
@@ -58,6 +59,7 @@ TEST(HubError, EveryProblemSaysWhatAndWhatToDo) {
       {"gated", "datasets/me/x", "(request r-1)"});
   has(words(401, {{"X-Error-Message", "Invalid credentials in Authorization header"}}), {"does not know the token"});
   has(words(429, {}), {"too many requests"});
+  has(words(407, {}), {"the proxy", "http_proxy"});
   has(words(500, {}), {"problem of its own (500)"});
   has(words(404, {}), {"a.csv of the dataset me/x at v2 does not exist", "(404)"});
   EXPECT_NO_THROW(require_success(answer(204), repo));

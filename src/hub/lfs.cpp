@@ -6,7 +6,9 @@
 
 #include "core/errors.h"
 #include "core/text.h"
+#include "hub/api_write.h"
 #include "hub/hub_error.h"
+#include "hub/server_text.h"
 
 namespace lorikeet {
 namespace {
@@ -45,12 +47,34 @@ HttpRequest lfs_post(HubClient& client, const std::string& url, const json& body
   return request;
 }
 
+using Sent = std::function<void(const LfsFile& file, int64_t bytes)>;
+
+/// What is to come of one file. Where bytes are sent again, nobody is told until there are more than before.
+class Progress {
+ public:
+  Progress(const LfsFile& file, const Sent& sent) : file_(file), sent_(sent) { tell(0); }
+  void tell(int64_t bytes) {
+    bytes = std::min(bytes, file_.size);
+    if (bytes <= told_) return;
+    told_ = bytes;
+    if (sent_) sent_(file_, bytes);
+  }
+
+ private:
+  const LfsFile& file_;
+  const Sent& sent_;
+  int64_t told_ = -1;
+};
+
 /// Sends bytes of the file to an address that is signed; the answer's ETag.
-std::string put(HubClient& client, const std::string& url, const LfsFile& file, int64_t offset, int64_t length) {
+std::string put(HubClient& client, const std::string& url, const LfsFile& file, const FileSlice& slice,
+                Progress& progress) {
   auto request = client.request("PUT", url);
   request.token.reset();
   request.redirects = Redirects::kNone;
-  request.body_file = FileSlice{.path = file.file, .offset = offset, .length = length};
+  request.timeout = slow_timeout();
+  request.body_file = slice;
+  request.sent = [&](int64_t bytes) { progress.tell(slice.offset + bytes); };
   const auto response = client.send_with_retries(request);
   require_done(response, "send " + file.path + " to the storage");
   return response.headers.find("ETag").value_or("");
@@ -63,8 +87,10 @@ std::vector<std::string> part_addresses(const json& header, int64_t parts) {
     if (name.empty() || name.size() > 9 || name.find_first_not_of("0123456789") != std::string::npos) continue;
     if (url.is_string()) found[std::stoll(name)] = url.get<std::string>();
   }
-  if (static_cast<int64_t>(found.size()) != parts)
+  const bool counts = found.empty() || (found.begin()->first == 1 && found.rbegin()->first == parts);
+  if (static_cast<int64_t>(found.size()) != parts || !counts) {
     refuse(str("has ", found.size(), " parts, ", parts, " were expected"));
+  }
   std::vector<std::string> addresses;
   for (const auto& [number, url] : found) addresses.push_back(address({{"href", url}}));
   return addresses;
@@ -84,8 +110,8 @@ int64_t chunk_size_of(const json& header, int64_t size) {
 /// The uploads to one repository.
 class LfsUploads {
  public:
-  LfsUploads(HubClient& client, const HubRepo& repo, const std::string& revision)
-      : client_(client), repo_(repo), revision_(revision) {}
+  LfsUploads(HubClient& client, const HubRepo& repo, const std::string& revision, const Sent& sent)
+      : client_(client), repo_(repo), revision_(revision), sent_(sent) {}
 
   /// What to do with each object, by its sum.
   std::map<std::string, json> ask(const LfsFile* files, size_t count) {
@@ -100,7 +126,7 @@ class LfsUploads {
     std::map<std::string, json> answers;
     for (const auto& object : member(parse_answer(response), "objects")) {
       if (const auto error = member(object, "error"); !error.is_null()) {
-        throw HubError(str("the Hub's storage does not take a file: ", text_in(error, "message").substr(0, 300)));
+        throw HubError(str("the Hub's storage does not take a file: ", printable(text_in(error, "message"))));
       }
       answers[text_in(object, "oid")] = object;
     }
@@ -112,11 +138,13 @@ class LfsUploads {
 
   void upload(const json& actions, const LfsFile& file) {
     const json upload = member(actions, "upload");
+    Progress progress(file, sent_);
     if (member(member(upload, "header"), "chunk_size").is_null()) {
-      put(client_, address(upload), file, 0, file.size);
+      put(client_, address(upload), file, {file.file, 0, file.size}, progress);
     } else {
-      upload_in_parts(upload, file);
+      upload_in_parts(upload, file, progress);
     }
+    progress.tell(file.size);
     const json verify = member(actions, "verify");
     if (verify.is_null()) return;
     const auto response =
@@ -125,18 +153,20 @@ class LfsUploads {
   }
 
  private:
-  void upload_in_parts(const json& upload, const LfsFile& file) {
+  void upload_in_parts(const json& upload, const LfsFile& file, Progress& progress) {
     const int64_t chunk = chunk_size_of(upload["header"], file.size);
     const auto addresses = part_addresses(upload["header"], (file.size + chunk - 1) / chunk);
     json parts = json::array();
     for (size_t i = 0; i < addresses.size(); ++i) {
       const int64_t offset = static_cast<int64_t>(i) * chunk;
-      const std::string etag = put(client_, addresses[i], file, offset, std::min(chunk, file.size - offset));
-      if (etag.empty()) refuse(str("has no ETag for part ", i + 1, " of ", file.path));
+      const FileSlice slice{file.file, offset, std::min(chunk, file.size - offset)};
+      const std::string etag = put(client_, addresses[i], file, slice, progress);
+      if (etag.empty() || !is_utf8(etag)) refuse(str("has no ETag for part ", i + 1, " of ", file.path));
       parts.push_back({{"partNumber", i + 1}, {"etag", etag}});
     }
     auto complete = lfs_post(client_, address(upload), {{"oid", file.sha256}, {"parts", parts}});
     complete.token.reset();  // the address itself is the right to do it
+    complete.timeout = slow_timeout();
     const auto response = client_.send_with_retries(complete);
     // Parts can be put together once: a second try is refused when only the first one's answer was lost.
     if (response.status >= 400 && is_there(file)) return;
@@ -148,6 +178,7 @@ class LfsUploads {
   HubClient& client_;
   HubRepo repo_;
   std::string revision_;
+  const Sent& sent_;
 };
 
 }  // namespace
@@ -155,7 +186,7 @@ class LfsUploads {
 void upload_lfs_files(HubClient& client, const HubRepo& repo, const std::string& revision,
                       const std::vector<LfsFile>& files,
                       const std::function<void(const LfsFile& file, int64_t bytes)>& sent) {
-  LfsUploads uploads(client, repo, revision);
+  LfsUploads uploads(client, repo, revision, sent);
   for (size_t at = 0; at < files.size(); at += kFilesPerBatch) {
     const size_t count = std::min(kFilesPerBatch, files.size() - at);
     auto answers = uploads.ask(&files[at], count);
@@ -163,9 +194,7 @@ void upload_lfs_files(HubClient& client, const HubRepo& repo, const std::string&
       auto& answer = answers[files[i].sha256];
       const json actions = member(answer, "actions");
       if (actions.is_null()) continue;  // the storage has it
-      if (sent) sent(files[i], 0);
       uploads.upload(actions, files[i]);
-      if (sent) sent(files[i], files[i].size);
       answer["actions"] = json();  // the same content under another name goes once
     }
   }

@@ -11,6 +11,7 @@
 #include "hub/environment.h"
 #include "hub/hub_error.h"
 #include "hub/retry.h"
+#include "hub/server_text.h"
 #include "hub/stored_tokens.h"
 
 namespace lorikeet {
@@ -24,6 +25,8 @@ constexpr const char* kHubClientId = "26be6b09-91c5-47da-9861-d2d2bb7a7e36";  //
 constexpr const char* kAgain = "run `lorikeet auth login` again";
 constexpr double kSlowDown = 5;
 constexpr double kLongestInterval = 60;
+constexpr double kLongestLife = 3e9;  // seconds: a hundred years
+constexpr const char* kOfServer = "the Hub's answer";
 
 std::string client_id() { return environment("HF_DEVICE_CODE_OAUTH_CLIENT_ID").value_or(kHubClientId); }
 
@@ -44,13 +47,15 @@ std::string text_of(const json& object, const char* name) {
 
 double number_of(const json& object, const char* name, double fallback) {
   if (!object.contains(name) || !object[name].is_number()) return fallback;
-  return std::max(0.0, object[name].get<double>());
+  return std::clamp(object[name].get<double>(), 0.0, kLongestLife);
 }
 
 std::optional<OAuthToken> token_of(const json& answer) {
-  OAuthToken token{.access_token = text_of(answer, "access_token"), .refresh_token = {}, .expires_in = {}};
-  if (token.access_token.empty()) return std::nullopt;
-  if (const auto refresh = text_of(answer, "refresh_token"); !refresh.empty()) token.refresh_token = refresh;
+  // Both become lines of files: they must hold nothing but a token.
+  const auto access = clean_token(text_of(answer, "access_token"), kOfServer);
+  if (!access) return std::nullopt;
+  OAuthToken token{.access_token = *access, .refresh_token = {}, .expires_in = {}};
+  token.refresh_token = clean_token(text_of(answer, "refresh_token"), kOfServer);
   if (answer.contains("expires_in") && answer["expires_in"].is_number()) {
     token.expires_in = static_cast<int64_t>(number_of(answer, "expires_in", 0));
   }
@@ -65,7 +70,7 @@ std::optional<OAuthToken> token_of(const json& answer) {
     message += "it was refused in the browser";
   } else {
     const std::string words = text_of(answer, "error_description");
-    message += code + (words.empty() ? "" : ": " + words);
+    message += printable(code) + (words.empty() ? "" : ": " + printable(words));
   }
   throw LoginError(code, message, kAgain);
 }
@@ -75,7 +80,7 @@ json ask_once(HubClient& client, const HttpRequest& request) {
   try {
     const auto response = client.send(request);
     if (response.status >= 500) return nullptr;
-    return json::parse(response.body, nullptr, /*allow_exceptions=*/false);
+    return parse_json(response.body);
   } catch (const ConnectionError&) {
     return nullptr;
   }
@@ -131,7 +136,7 @@ OAuthToken refresh_oauth_token(const std::string& refresh_token) {
       form_request(client, "/oauth/token",
                    {{"grant_type", "refresh_token"}, {"refresh_token", refresh_token}, {"client_id", client_id()}});
   const auto response = client.send(request);
-  const json answer = json::parse(response.body, nullptr, /*allow_exceptions=*/false);
+  const json answer = parse_json(response.body);
   if (const auto token = token_of(answer)) return *token;
   const std::string error = text_of(answer, "error");
   if (error.empty()) throw HubError(str(response.url, " answered ", response.status, " and no token"));
@@ -145,7 +150,7 @@ Login log_in(const OAuthToken& token) {
   }
   HubClient client(token.access_token);
   const HubUser user = whoami(client);
-  const std::string name = user.token_name.empty() ? "oauth-" + user.name : user.token_name;
+  const std::string name = token_section(user.token_name.empty() ? "oauth-" + user.name : user.token_name);
   auto tokens = read_stored_tokens();
   std::erase_if(tokens, [&](const auto& other) { return other.name == name; });
   StoredToken stored{.name = name, .token = token.access_token, .refresh_token = token.refresh_token, .expires_at = {}};

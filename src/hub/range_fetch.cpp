@@ -6,6 +6,7 @@
 #include "core/errors.h"
 #include "core/text.h"
 #include "hub/hub_error.h"
+#include "hub/server_text.h"
 
 namespace lorikeet {
 namespace {
@@ -56,6 +57,7 @@ class RangeFetch {
         asked = asked_wait(response).value_or(0);
       } catch (const ConnectionError& error) {
         why = error.what();
+        if (range_.end && at_ == *range_.end) return;  // only the end of the answer is missing
       }
       first = false;
       if (at_ > best) failures = 0;
@@ -99,7 +101,7 @@ class RangeFetch {
       const auto sent = content_range(head);
       if (sent.start == at_ && (!sent.size || !file_.size || sent.size == file_.size)) return;
       throw HubError(str(file_.name, ": bytes from ", at_, " were asked for, and others came (Content-Range: ",
-                         head.headers.find("content-range").value_or("none").substr(0, 100), ")"),
+                         printable(head.headers.find("content-range").value_or("none"), 100), ")"),
                      kOtherBytes);
     }
     if (!range_.is_whole) throw RangeIgnored{};

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstdlib>
+#include <ctime>
 #include <thread>
 
 #include "core/interrupt.h"
@@ -19,8 +20,9 @@ namespace {
 constexpr double kMostAsked = 3600;
 constexpr int kRetriesWithoutConnection = 2;
 
-/// Of `"api";r=0;t=55`: the number behind `name=`.
-std::optional<double> parameter(const std::string& header, const std::string& name) {
+/// Of `"api";r=0;t=55`, also with blanks in it: the number behind `name=`.
+std::optional<double> parameter(std::string header, const std::string& name) {
+  std::erase(header, ' ');
   const size_t at = header.find(";" + name + "=");
   if (at == std::string::npos) return std::nullopt;
   const char* start = header.c_str() + at + name.size() + 2;
@@ -28,6 +30,18 @@ std::optional<double> parameter(const std::string& header, const std::string& na
   const double value = std::strtod(start, &end);
   if (end == start || !std::isfinite(value) || value < 0) return std::nullopt;
   return value;
+}
+
+/// "7", or "Fri, 31 Dec 1999 23:59:59 GMT".
+std::optional<double> seconds_until(const std::string& text) {
+  char* end = nullptr;
+  const double seconds = std::strtod(text.c_str(), &end);
+  if (end != text.c_str() && *end == '\0' && std::isfinite(seconds)) {
+    return seconds >= 0 ? std::optional(seconds) : std::nullopt;
+  }
+  const std::time_t when = curl_getdate(text.c_str(), nullptr);
+  if (when < 0) return std::nullopt;
+  return std::max(0.0, std::difftime(when, std::time(nullptr)));
 }
 
 std::string seconds_text(double seconds) {
@@ -56,11 +70,7 @@ std::optional<double> asked_wait(const HttpResponse& response) {
     if (remaining && *remaining == 0 && reset) return std::min(*reset + 1, kMostAsked);
   }
   if (const auto after = response.headers.find("retry-after")) {
-    char* end = nullptr;
-    const double seconds = std::strtod(after->c_str(), &end);
-    if (end != after->c_str() && *end == '\0' && std::isfinite(seconds) && seconds >= 0) {
-      return std::min(seconds, kMostAsked);
-    }
+    if (const auto seconds = seconds_until(*after)) return std::min(*seconds, kMostAsked);
   }
   return std::nullopt;
 }

@@ -17,6 +17,7 @@
 #include "core/text.h"
 #include "hub/environment.h"
 #include "hub/home.h"
+#include "hub/server_text.h"
 
 namespace lorikeet {
 namespace fs = std::filesystem;
@@ -87,15 +88,6 @@ std::optional<int64_t> as_seconds(const std::string& text) {
   return std::stoll(text);
 }
 
-/// A name becomes a line of the file: a line end in it would begin another. Python's own writer cannot hold "DEFAULT".
-std::string section_name(std::string name) {
-  for (char& c : name) {
-    if (static_cast<unsigned char>(c) < ' ' || c == 0x7F) c = ' ';
-  }
-  name = trimmed(name);
-  return name.empty() || name == "DEFAULT" ? "token" : name;
-}
-
 [[noreturn]] void fail_to_write(const fs::path& path, int error) {
   throw FileError(str("cannot write ", path.string(), ": ", std::strerror(error)),
                   "HF_HOME or HF_TOKEN_PATH names another place");
@@ -137,12 +129,18 @@ std::string stored_tokens_text(std::vector<StoredToken> tokens) {
   std::sort(tokens.begin(), tokens.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
   std::string text;
   for (const auto& token : tokens) {
-    text += str("[", section_name(token.name), "]\nhf_token = ", token.token, "\n");
+    text += str("[", token_section(token.name), "]\nhf_token = ", token.token, "\n");
     if (token.refresh_token) text += str("refresh_token = ", *token.refresh_token, "\n");
     if (token.expires_at) text += str("expires_at = ", *token.expires_at, "\n");
     text += "\n";
   }
   return text;
+}
+
+std::string token_section(std::string name) {
+  // A line end would begin another section, and "DEFAULT" is none to Python.
+  name = trimmed(printable(std::move(name)));
+  return name.empty() || name == "DEFAULT" ? "token" : name;
 }
 
 std::vector<StoredToken> read_stored_tokens() {
@@ -175,9 +173,10 @@ void write_secret(const fs::path& path, std::string_view content) {
   std::error_code error;
   const fs::path target = fs::is_symlink(path, error) ? fs::weakly_canonical(path) : path;
   const fs::path folder = target.has_parent_path() ? target.parent_path() : ".";
-  fs::create_directories(folder, error);
+  const bool is_new = fs::create_directories(folder, error);
   if (error) fail_to_write(path, error.value());
-  ::chmod(folder.c_str(), 0700);  // where it is not ours to change, the file's own mode still holds
+  // Where it is not ours to change, the file's own mode still holds. Another folder (HF_TOKEN_PATH) may be anybody's.
+  if (is_new || fs::equivalent(folder, hub_home_folder(), error)) ::chmod(folder.c_str(), 0700);
   const fs::path aside = str(target.string(), ".", ::getpid(), ".incomplete");
   ::unlink(aside.c_str());
   const int descriptor = ::open(aside.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);

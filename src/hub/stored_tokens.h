@@ -29,6 +29,9 @@ std::vector<StoredToken> parse_stored_tokens(const std::string& text);
 /// Sorted by name, as Python's configparser writes them.
 std::string stored_tokens_text(std::vector<StoredToken> tokens);
 
+/// A name as it stands in the file: on one line, without blanks around it, and none that Python's writer cannot hold.
+std::string token_section(std::string name);
+
 /// Empty where there is no such file, and, with a warning, where it is none.
 std::vector<StoredToken> read_stored_tokens();
 /// The file is removed when the list is empty. Throws FileError.
@@ -37,8 +40,8 @@ void write_stored_tokens(const std::vector<StoredToken>& tokens);
 /// What the token file holds, trimmed; nothing where it is missing or empty.
 std::optional<std::string> read_token_file();
 
-/// Replaces a file with one only its owner can read (0600), atomically; its folder is made, with 0700. Throws
-/// FileError.
+/// Replaces a file with one only its owner can read (0600), atomically. Its folder is made, with 0700; that of HF_HOME
+/// becomes so. Throws FileError.
 void write_secret(const std::filesystem::path& path, std::string_view content);
 
 /// A token without blanks and line ends around and in it; nothing when nothing is left. Throws UsageError for

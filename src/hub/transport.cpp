@@ -3,6 +3,7 @@
 #include <curl/curl.h>
 #include <strings.h>
 
+#include <algorithm>
 #include <cctype>
 #include <chrono>
 #include <exception>
@@ -18,8 +19,10 @@ namespace lorikeet {
 namespace {
 
 constexpr size_t kMostBody = 64 << 20;
+constexpr size_t kMostHeaders = 256 << 10;
 constexpr int kMostRedirects = 20;
 constexpr double kDefaultTimeout = 10;
+constexpr double kLongestTimeout = 24 * 3600;
 constexpr long kReceiveBuffer = 512 << 10;
 
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
@@ -28,6 +31,7 @@ double now() { return std::chrono::duration<double>(std::chrono::steady_clock::n
 struct Transfer {
   const HttpRequest& request;
   HttpResponse response;
+  size_t header_bytes = 0;
   std::unique_ptr<std::FILE, int (*)(std::FILE*)> file{nullptr, std::fclose};
   int64_t file_left = 0;
   double timeout = kDefaultTimeout;
@@ -37,21 +41,34 @@ struct Transfer {
   std::exception_ptr thrown = nullptr;
 };
 
-size_t on_header(char* data, size_t, size_t size, void* pointer) {
-  auto& transfer = *static_cast<Transfer*>(pointer);
-  std::string line(data, size);
+void read_header(Transfer& transfer, std::string line) {
+  transfer.header_bytes += line.size();
+  if (transfer.header_bytes > kMostHeaders) {
+    throw HubError(str("the answer of ", shown_url(transfer.request.url), " has more than ", kMostHeaders >> 10,
+                       " KiB of headers"));
+  }
   while (!line.empty() && std::isspace(static_cast<unsigned char>(line.back()))) line.pop_back();
   if (line.starts_with("HTTP/")) {  // also after a 100-continue: what came before was not the answer
     transfer.response.headers = {};
     const size_t space = line.find(' ');
     transfer.response.status = space == std::string::npos ? 0 : std::atoi(line.c_str() + space);
-    return size;
+    return;
   }
   const size_t colon = line.find(':');
-  if (colon == std::string::npos) return size;
+  if (colon == std::string::npos) return;
   const size_t start = line.find_first_not_of(" \t", colon + 1);
   transfer.response.headers.add(line.substr(0, colon), start == std::string::npos ? "" : line.substr(start));
-  return size;
+}
+
+size_t on_header(char* data, size_t, size_t size, void* pointer) {
+  auto& transfer = *static_cast<Transfer*>(pointer);
+  try {
+    read_header(transfer, std::string(data, size));
+    return size;
+  } catch (...) {
+    transfer.thrown = std::current_exception();
+    return 0;
+  }
 }
 
 size_t on_body(char* data, size_t, size_t size, void* pointer) {
@@ -103,6 +120,7 @@ int on_progress(void* pointer, curl_off_t, curl_off_t received, curl_off_t, curl
     transfer.thrown = std::make_exception_ptr(Interrupted("stopped"));
     return 1;
   }
+  if (transfer.request.sent) transfer.request.sent(sent);
   if (received + sent != transfer.bytes_seen) {
     transfer.bytes_seen = received + sent;
     transfer.seen_at = now();
@@ -113,7 +131,7 @@ int on_progress(void* pointer, curl_off_t, curl_off_t received, curl_off_t, curl
 
 void open_body_file(Transfer& transfer) {
   const auto& slice = *transfer.request.body_file;
-  transfer.file.reset(std::fopen(slice.path.c_str(), "rb"));
+  transfer.file.reset(std::fopen(slice.path.c_str(), "rbe"));
   if (!transfer.file || fseeko(transfer.file.get(), slice.offset, SEEK_SET) != 0) {
     throw FileError(str("cannot read ", slice.path.string()));
   }
@@ -166,7 +184,7 @@ bool follows(const HttpRequest& request, const HttpResponse& response, const std
   const bool reading = request.method == "GET" || request.method == "HEAD";
   if (!reading && response.status != 307 && response.status != 308) return false;
   if (request.redirects == Redirects::kHub) return is_hub_origin(next, request.url);
-  return !(response.url.starts_with("https:") && next.starts_with("http:"));
+  return !(origin_of(response.url).starts_with("https:") && origin_of(next).starts_with("http:"));
 }
 
 bool is_redirect(int status) {
@@ -198,7 +216,8 @@ HttpClient& HttpClient::operator=(HttpClient&&) noexcept = default;
 HttpResponse HttpClient::State::perform(const HttpRequest& request, const std::string& url) {
   Transfer transfer{request, {}};
   transfer.response.url = url;
-  transfer.timeout = request.timeout.value_or(environment_number("HF_HUB_DOWNLOAD_TIMEOUT", kDefaultTimeout));
+  transfer.timeout = std::min(request.timeout.value_or(environment_number("HF_HUB_DOWNLOAD_TIMEOUT", kDefaultTimeout)),
+                              kLongestTimeout);
   transfer.seen_at = now();
   curl_easy_reset(curl.get());  // connections are kept
   set_connection_options(curl.get(), url);
@@ -215,8 +234,8 @@ HttpResponse HttpClient::State::perform(const HttpRequest& request, const std::s
   const CURLcode code = curl_easy_perform(curl.get());
   if (transfer.thrown) std::rethrow_exception(transfer.thrown);
   if (transfer.timed_out) {
-    throw ConnectionError(str(shown_url(url), ": nothing came for ", transfer.timeout, " seconds"),
-                          "HF_HUB_DOWNLOAD_TIMEOUT sets how many seconds to wait");
+    throw TimeOutError(str(shown_url(url), ": nothing came for ", transfer.timeout, " seconds"),
+                       "HF_HUB_DOWNLOAD_TIMEOUT and HF_HUB_ETAG_TIMEOUT set how many seconds to wait");
   }
   if (code != CURLE_OK) throw_curl_error(code, curl.get(), url, reason);
   return std::move(transfer.response);

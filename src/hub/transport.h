@@ -65,8 +65,10 @@ struct HttpRequest {
   /// Takes the body of a 2xx answer piece by piece, instead of HttpResponse::body; `head` has status and headers. What
   /// it throws ends the transfer and is thrown on.
   std::function<void(const HttpResponse& head, std::string_view piece)> sink = {};
+  /// Told how many bytes of `body_file` have been sent, some times a second. Must not throw.
+  std::function<void(int64_t bytes)> sent = {};
   /// Seconds without a connection, or without a byte in either direction, after which the request has failed. Default:
-  /// $HF_HUB_DOWNLOAD_TIMEOUT or 10.
+  /// $HF_HUB_DOWNLOAD_TIMEOUT or 10. At most a day.
   std::optional<double> timeout = {};
   /// Where another thread asks to stop: then Interrupted is thrown, within a second.
   const std::atomic<bool>* cancelled = nullptr;
@@ -84,8 +86,8 @@ class HttpClient {
 
   /// The answer, whatever its status. Throws ConnectionError (hub_error.h) when there is none or it breaks off, or when
   /// its body differs from Content-Length; HubError for what trying again does not help (a certificate, a proxy's
-  /// refusal, a body of more than 64 MiB without a sink); Interrupted when a stop was requested; FileError for
-  /// `body_file`.
+  /// refusal, a body of more than 64 MiB without a sink, headers of more than 256 KiB); Interrupted when a stop was
+  /// requested; FileError for `body_file`.
   HttpResponse send(const HttpRequest& request);
 
  private:

@@ -128,7 +128,10 @@ TEST(Retry, TheServerSaysHowLongToWait) {
   EXPECT_FALSE(asked(429, "RateLimit", "\"api\";r=3;t=55"));
   EXPECT_EQ(asked(503, "Retry-After", "7"), 7);
   EXPECT_EQ(asked(429, "Retry-After", "999999999"), 3600);
-  for (const char* none : {"", "soon", "-1", "nan", "inf", "Fri, 31 Dec 1999 23:59:59 GMT"}) {
+  EXPECT_EQ(asked(429, "RateLimit", "\"api\"; r=0; t=55"), 56);
+  EXPECT_EQ(asked(429, "Retry-After", "Fri, 31 Dec 1999 23:59:59 GMT"), 0);
+  EXPECT_EQ(asked(429, "Retry-After", "Fri, 31 Dec 2199 23:59:59 GMT"), 3600);
+  for (const char* none : {"", "soon", "-1", "nan", "inf"}) {
     EXPECT_FALSE(asked(429, "Retry-After", none)) << none;
   }
   EXPECT_FALSE(asked(200, "Retry-After", "7"));
@@ -141,6 +144,12 @@ TEST(Retry, TriesAgainAndGivesTheLastAnswer) {
   HttpClient client;
   EXPECT_EQ(send_with_retries(client, get(server.url()), {4, 0.001, 0.001}).body, "busy");
   EXPECT_EQ(count, 5);
+  for (const int status : {408, 429, 500, 502, 503, 504}) {
+    const auto busy = LoopbackServer::answer(std::to_string(status) + " Busy", "");
+    std::atomic<int> asked{0};
+    LoopbackServer once([&](const std::string&) { return ++asked == 1 ? busy : LoopbackServer::answer("200 OK", ""); });
+    EXPECT_EQ(send_with_retries(client, get(once.url()), {4, 0.001, 0.001}).status, 200) << status;
+  }
   LoopbackServer refusing([&](const std::string&) { return LoopbackServer::answer("403 Forbidden", "no"); });
   EXPECT_EQ(send_with_retries(client, get(refusing.url()), {4, 0.001, 0.001}).status, 403);
   EXPECT_EQ(refusing.heads().size(), 1u);

@@ -1,6 +1,7 @@
 #include "hub/upload.h"
 
 #include <algorithm>
+#include <exception>
 #include <fstream>
 #include <map>
 
@@ -27,6 +28,7 @@ constexpr size_t kSample = 512;
 constexpr size_t kPiece = 1 << 20;
 constexpr size_t kMostRegular = 64 << 20;  // of a file inside a commit; the Hub itself takes 10 MB
 constexpr int kStale = 412;                // the commit's parent is not the last one any more
+constexpr int kBadGateway = 502, kGatewayTimeOut = 504;
 
 [[noreturn]] void fail_to_read(const fs::path& file) { throw FileError("cannot read " + file.string()); }
 
@@ -68,6 +70,7 @@ class Push {
       : client_(client), repo_(repo), options_(options) {}
 
   UploadResult run(const std::vector<UploadFile>& files) {
+    check_names(files);
     check_readme(files);
     plan(files);
     send_large();
@@ -87,6 +90,14 @@ class Push {
     Sums sums;
     bool is_there() const { return plan.remote_oid && *plan.remote_oid == (plan.lfs ? sums.sha256 : sums.blob_id); }
   };
+
+  void check_names(const std::vector<UploadFile>& files) const {
+    if (!is_utf8(options_.message)) throw UsageError("the commit's message is not written in UTF-8");
+    for (const auto& file : files) {
+      if (!is_utf8(file.path))
+        throw UsageError(str("the name ", file.file, " is not written in UTF-8: rename the file"));
+    }
+  }
 
   void check_readme(const std::vector<UploadFile>& files) {
     for (const auto& file : files) {
@@ -151,15 +162,26 @@ class Push {
                         .parent = {}};
     const auto policy = RetryPolicy::usual();
     const auto operations = lines();
+    bool is_under_way = false;  // it may be made yet: then it is only looked for
+    std::exception_ptr why;
     for (int retry = 1;; ++retry) {
       try {
-        const auto made = send_commit(client_, repo_, header, operations);
-        return {.commit = made.commit, .url = made.url, .pull_request = made.pull_request, .changed = items_.size()};
+        if (!is_under_way) return result_of(send_commit(client_, repo_, header, operations));
       } catch (const HubAnswerError& error) {
-        if (!(is_worth_retrying(error.status()) || error.status() == kStale) || retry > policy.retries) throw;
-      } catch (const ConnectionError& error) {
-        if (retry > policy.retries) throw;
+        if (!is_worth_retrying(error.status()) && error.status() != kStale) throw;
+        is_under_way = error.status() == kBadGateway || error.status() == kGatewayTimeOut;
+        why = std::current_exception();
+      } catch (const TimeOutError&) {
+        is_under_way = true;
+        why = std::current_exception();
+      } catch (const ConnectionError&) {
+        why = std::current_exception();
       }
+      if (retry > policy.retries && is_under_way) {
+        throw HubError(str("no answer came to the commit to the ", repo_text(repo_), ", and it is not there yet"),
+                       "wait some minutes, and try again: nothing that is there by then is sent twice");
+      }
+      if (retry > policy.retries) std::rethrow_exception(why);
       if (header.create_pr) {
         throw HubError(str("no answer came to the pull request to the ", repo_text(repo_)),
                        str("look whether it is there, on ", repo_url(repo_, "/discussions"), ", before you try again"));
@@ -175,6 +197,10 @@ class Push {
                 .changed = items_.size()};
       }
     }
+  }
+
+  UploadResult result_of(const CommitAnswer& made) const {
+    return {.commit = made.commit, .url = made.url, .pull_request = made.pull_request, .changed = items_.size()};
   }
 
   /// Whether a commit has all files as they are to be.

@@ -27,7 +27,7 @@ struct UploadOptions {
   std::string message;
   std::string revision = "main";
   bool create_pr = false;
-  /// Told each large file before (0) and after (its size) it is sent.
+  /// Told how many bytes of each large file are sent, from 0 to its size; not of those that are there already.
   std::function<void(const std::string& path, int64_t bytes, int64_t size)> sent = nullptr;
 };
 
