@@ -1,10 +1,7 @@
 // A progress bar for whatever is downloaded while a command runs.
 #pragma once
 
-#include <memory>
-#include <string>
-
-#include "core/progress.h"
+#include "cli/transfer_bar.h"
 #include "hub/download.h"
 
 namespace lorikeet {
@@ -18,10 +15,7 @@ class DownloadBars {
   DownloadBars& operator=(const DownloadBars&) = delete;
 
  private:
-  void show(const DownloadState& state);
-
-  std::unique_ptr<ProgressBar> bar_;
-  std::string name_;
+  TransferBar bar_;
 };
 
 }  // namespace lorikeet

@@ -2,6 +2,7 @@
 #include <iostream>
 
 #include "cli/hub_commands.h"
+#include "cli/transfer_bar.h"
 #include "core/errors.h"
 #include "core/log.h"
 #include "core/text.h"
@@ -14,8 +15,6 @@ namespace lorikeet {
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr int64_t kLarge = 10'000'000;
 
 std::vector<UploadFile> chosen(const HubUploadOptions& options) {
   const std::string place = options.path_in_repo.value_or("");
@@ -30,11 +29,6 @@ std::vector<UploadFile> chosen(const HubUploadOptions& options) {
   const std::string path = place.empty() ? fs::path(options.path).filename().string() : place;
   if (!is_safe_repo_path(path)) throw UsageError(str("--path_in_repo ", path, ": no path in a repository"));
   return {{.file = options.path, .path = path}};
-}
-
-void tell(const std::string& path, int64_t bytes, int64_t size) {
-  if (size < kLarge) return;
-  log_info(str(bytes == 0 ? "sending " : "sent ", path, " (", size / 1'000'000, " MB)"));
 }
 
 }  // namespace
@@ -71,11 +65,12 @@ void hub_upload(const HubUploadOptions& options) {
   if (!token) throw HubError("nobody is logged in", "run `lorikeet auth login`, or set HF_TOKEN");
   HubClient client(token);
   repo.id = create_repo(client, repo, options.is_private ? std::optional(true) : std::nullopt);
+  TransferBar bar;
   UploadOptions how{
       .message = options.commit_message.value_or(str("Upload ", files.size() == 1 ? files[0].path : "folder")),
       .revision = options.revision,
       .create_pr = options.create_pr,
-      .sent = tell};
+      .sent = [&](const std::string& path, int64_t bytes, int64_t size) { bar.show("Sending " + path, bytes, size); }};
   const auto result = upload_files(client, repo, files, how);
   if (result.changed == 0) log_info("all of it is there already: no commit was made");
   std::cout << result.pull_request.value_or(result.url) << "\n";

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "cli/command_line.h"
+#include "cli/transfer_bar.h"
 #include "core/atomic_file.h"
 #include "core/errors.h"
 #include "core/log.h"
@@ -168,7 +169,9 @@ std::string TrainingPush::push(const TrainingStory& story, const std::vector<fs:
   try {
     for (size_t i = 0; i < pictures.size(); ++i) copy_picture(pictures[i], output / names[i]);
     write_file_atomically(output / kReadme, card(story, names));
+    TransferBar bar;
     UploadOptions how{.message = kMessage, .create_pr = options_.hub_create_pr};
+    how.sent = [&](const std::string& path, int64_t bytes, int64_t size) { bar.show("Sending " + path, bytes, size); };
     const auto result = upload_files(*client_, repo_, files_to_upload(output, chosen, {}), how);
     return result.pull_request.value_or(result.url);
   } catch (const Interrupted& stop) {
