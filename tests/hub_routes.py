@@ -15,6 +15,7 @@ LFS_SUFFIXES = ("bin", "ckpt", "npz", "parquet", "pt", "pth", "safetensors", "zi
 GITATTRIBUTES = "".join(f"*.{suffix} filter=lfs diff=lfs merge=lfs -text\n" for suffix in LFS_SUFFIXES)
 PLURAL = "(?P<type>models|datasets|spaces)"
 ID = r"(?P<id>[\w.-]+/[\w.-]+)"
+ID_TOKEN = "identity-of-the-job"
 ROUTES = []
 
 
@@ -154,6 +155,8 @@ def device(hub, request):
 
 @on("POST", "/oauth/token")
 def oauth_token(hub, request):
+    if request.headers.get("content-type", "").startswith("application/json"):
+        return exchange(hub, request.json())
     form = dict(urllib.parse.parse_qsl(request.body.decode()))
     with hub.lock:
         if form.get("grant_type") == "refresh_token":
@@ -167,6 +170,16 @@ def oauth_token(hub, request):
             error = waiting.pop(0)
             return reply(error, 400) if isinstance(error, dict) else reply({"error": error}, 400)
         return new_oauth_token(hub)
+
+
+def exchange(hub, asked):
+    """RFC 8693: what a CI says of its job, for a token that may write to the repository which trusts it."""
+    kinds = {"grant_type": "token-exchange", "subject_token_type": "id_token"}
+    if any(not asked.get(name, "").endswith(kind) for name, kind in kinds.items()) or asked["subject_token"] != ID_TOKEN:
+        return reply({"error": "invalid_grant", "error_description": f"Not a known job: {asked.get('subject_token')}"}, 400)
+    number = 1 + sum(token.startswith("hf_jwt_") for token in hub.users)
+    hub.users[f"hf_jwt_{number}"] = type(hub.users["hf_tester"])(asked["resource"].split("/")[0], token_name="")
+    return {"access_token": f"hf_jwt_{number}", "token_type": "bearer", "expires_in": 3600}
 
 
 def new_oauth_token(hub):

@@ -11,6 +11,7 @@
 #include "hub/environment.h"
 #include "hub/file_lock.h"
 #include "hub/login.h"
+#include "hub/oidc.h"
 #include "hub/stored_tokens.h"
 
 namespace lorikeet {
@@ -74,6 +75,7 @@ std::optional<std::string> environment_token() {
 }
 
 std::optional<std::string> logged_in_token() {
+  if (auto token = oidc_token()) return token;
   if (auto token = environment_token()) return token;
   const auto token = read_token_file();
   if (!token) return std::nullopt;
