@@ -18,8 +18,6 @@ namespace lorikeet {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr const char* kLoraFile = "pytorch_lora_weights.safetensors";
-
 bool is_there(const fs::path& path) {
   std::error_code ignored;
   return fs::exists(path, ignored);
@@ -48,17 +46,34 @@ std::pair<std::string, std::string> split_id(const std::string& name) {
   return {name.substr(0, end), name.substr(end + 1)};
 }
 
-std::string lora_in(const std::vector<std::string>& files, const HubRepo& repo) {
-  if (std::find(files.begin(), files.end(), kLoraFile) != files.end()) return kLoraFile;
+/// What a file that is named alone by its repository is called there.
+struct FileKind {
+  std::vector<std::string> names;     // the first that is there
+  std::vector<std::string> suffixes;  // else the only one of these, at the top
+  std::string of;                     // for messages: "a LoRA"
+
+  bool has_suffix(const std::string& name) const {
+    return std::any_of(suffixes.begin(), suffixes.end(), [&](const auto& suffix) { return name.ends_with(suffix); });
+  }
+};
+const FileKind kLora = {{"pytorch_lora_weights.safetensors"}, {".safetensors"}, "a LoRA"};
+const FileKind kLearnedWords = {
+    {"learned_embeds.safetensors", "learned_embeds.bin"}, {".safetensors", ".bin", ".pt"}, "learned words"};
+
+std::string file_in(const std::vector<std::string>& files, const HubRepo& repo, const FileKind& kind) {
+  for (const auto& name : kind.names) {
+    if (std::find(files.begin(), files.end(), name) != files.end()) return name;
+  }
   std::vector<std::string> candidates;
   for (const auto& file : files) {
-    if (file.ends_with(".safetensors") && file.find('/') == std::string::npos) candidates.push_back(file);
+    if (kind.has_suffix(file) && file.find('/') == std::string::npos) candidates.push_back(file);
   }
   if (candidates.size() == 1) return candidates.front();
-  throw HubError(
-      str("the ", repo_text(repo), " has no ", kLoraFile, ", and ",
-          candidates.empty() ? std::string("no other .safetensors file") : "several others: " + listed(candidates)),
-      candidates.empty() ? "is it a LoRA's?" : str("name one: ", repo.id, "/", candidates.front()));
+  throw HubError(str("the ", repo_text(repo), " has no ", kind.names.front(), ", and ",
+                     candidates.empty() ? str("no other ", kind.suffixes.front(), " file")
+                                        : "several others: " + listed(candidates)),
+                 candidates.empty() ? str("is it the right one? A repository of ", kind.of, " was expected")
+                                    : str("name one: ", repo.id, "/", candidates.front()));
 }
 
 bool has_some(const fs::path& snapshot, const std::vector<std::string>& patterns) {
@@ -73,7 +88,7 @@ bool has_some(const fs::path& snapshot, const std::vector<std::string>& patterns
 }
 
 /// What is in the cache of the repository's main revision.
-std::optional<fs::path> cached_lora(const HubRepo& repo, const std::string& path) {
+std::optional<fs::path> cached_file(const HubRepo& repo, const std::string& path, const FileKind& kind) {
   const CacheRepo cache(repo);
   const auto commit = cache.commit_of("main");
   if (!commit) return std::nullopt;
@@ -84,7 +99,32 @@ std::optional<fs::path> cached_lora(const HubRepo& repo, const std::string& path
     files.push_back(entry.path().filename().string());
   }
   if (files.empty()) return std::nullopt;
-  return cache.find(*commit, lora_in(files, repo));
+  return cache.find(*commit, file_in(files, repo, kind));
+}
+
+fs::path fetch_named(const std::string& name_or_path, const FileKind& kind) {
+  const auto [id, path] = split_id(name_or_path);
+  const bool may_be_id =
+      id.find('/') != std::string::npos && is_hub_id(id) && (path.empty() || is_safe_repo_path(path));
+  if (is_there(name_or_path) || !may_be_id || kind.has_suffix(name_or_path) == path.empty()) return name_or_path;
+  const HubRepo repo{id};
+  if (hub_is_offline()) {
+    if (const auto cached = cached_file(repo, path, kind)) return *cached;
+    throw HubError(str("\"", name_or_path, "\" is no path here, and not in the cache ", hub_cache_folder().string()),
+                   str("HF_HUB_OFFLINE is set; without it, it is fetched from the Hub"));
+  }
+  return asking_for(name_or_path, [&]() -> fs::path {
+    auto client = HubClient::for_downloads(hub_token());
+    try {
+      const std::string file = path.empty() ? file_in(repo_info(client, repo).files, repo, kind) : path;
+      return download_file(client, repo, "main", file);
+    } catch (const ConnectionError& error) {
+      const auto cached = cached_file(repo, path, kind);
+      if (!cached) throw;
+      log_warning(str(error.what(), "; going on with ", cached->string()));
+      return *cached;
+    }
+  });
 }
 
 }  // namespace
@@ -121,31 +161,7 @@ std::optional<fs::path> fetch_small_files(const std::string& id, const std::stri
   });
 }
 
-fs::path fetch_lora_file(const std::string& name_or_path) {
-  const auto [id, path] = split_id(name_or_path);
-  const bool may_be_id =
-      id.find('/') != std::string::npos && is_hub_id(id) && (path.empty() || is_safe_repo_path(path));
-  if (is_there(name_or_path) || !may_be_id || name_or_path.ends_with(".safetensors") == path.empty()) {
-    return name_or_path;
-  }
-  const HubRepo repo{id};
-  if (hub_is_offline()) {
-    if (const auto cached = cached_lora(repo, path)) return *cached;
-    throw HubError(str("\"", name_or_path, "\" is no path here, and not in the cache ", hub_cache_folder().string()),
-                   str("HF_HUB_OFFLINE is set; without it, it is fetched from the Hub"));
-  }
-  return asking_for(name_or_path, [&]() -> fs::path {
-    auto client = HubClient::for_downloads(hub_token());
-    try {
-      const std::string file = path.empty() ? lora_in(repo_info(client, repo).files, repo) : path;
-      return download_file(client, repo, "main", file);
-    } catch (const ConnectionError& error) {
-      const auto cached = cached_lora(repo, path);
-      if (!cached) throw;
-      log_warning(str(error.what(), "; going on with ", cached->string()));
-      return *cached;
-    }
-  });
-}
+fs::path fetch_lora_file(const std::string& name_or_path) { return fetch_named(name_or_path, kLora); }
+fs::path fetch_learned_words(const std::string& name_or_path) { return fetch_named(name_or_path, kLearnedWords); }
 
 }  // namespace lorikeet

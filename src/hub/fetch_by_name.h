@@ -26,4 +26,8 @@ std::optional<std::filesystem::path> fetch_small_files(const std::string& id, co
 /// the Hub cannot be reached. Throws as fetch_model_folder does.
 std::filesystem::path fetch_lora_file(const std::string& name_or_path);
 
+/// The same of learned words: `owner/name` is that repository's learned_embeds.safetensors, else its
+/// learned_embeds.bin, else its only .safetensors, .bin or .pt. Source: load_textual_inversion of Diffusers.
+std::filesystem::path fetch_learned_words(const std::string& name_or_path);
+
 }  // namespace lorikeet

@@ -116,8 +116,9 @@ void StableDiffusionPipeline::save_lora_weights(const std::filesystem::path& fol
   write_lora_file(folder / kLoraFileName, file);
 }
 
-std::vector<std::string> StableDiffusionPipeline::load_textual_inversion(const std::filesystem::path& file,
+std::vector<std::string> StableDiffusionPipeline::load_textual_inversion(const std::filesystem::path& file_or_id,
                                                                          const std::string& token) {
+  const auto file = fetch_learned_words(file_or_id.string());
   auto words = read_lora_file(file).words;
   if (words.empty()) throw FormatError(str(file.string(), ": there is no learned word in it"));
   if (!token.empty()) {

@@ -108,8 +108,10 @@ class StableDiffusionPipeline {
   /// Writes the active LoRA, apart from its weight, into FOLDER/pytorch_lora_weights.safetensors, as Diffusers does.
   void save_lora_weights(const std::filesystem::path& folder) const;
 
-  /// New words for prompts, out of an embedding's file; `token` names them otherwise. Returns the words.
-  std::vector<std::string> load_textual_inversion(const std::filesystem::path& file, const std::string& token = "");
+  /// New words for prompts, out of an embedding's file or a repository of the Hub (hub/fetch_by_name.h); `token` names
+  /// them otherwise. Returns the words.
+  std::vector<std::string> load_textual_inversion(const std::filesystem::path& file_or_id,
+                                                  const std::string& token = "");
 
   /// "pndm", "ddim", "ddpm", "euler", "euler_a", "dpmsolver++": that class from this model's scheduler config.
   void set_scheduler(const std::string& name);
