@@ -114,7 +114,41 @@ def test_what_cannot_be_pushed_is_told_before_the_training(hub, tmp_path, more, 
 
 def test_a_server_that_answers_403_to_the_right_to_write(hub, tmp_path):
     hub.fail(path="/auth-check/write", status=403, body=b'{"error": "no write for you"}')
-    assert "no write for you" in train(hub, tmp_path, code=1) and not (tmp_path / "out").exists()
+    assert "no write for you" in train(hub, tmp_path, code=1) and not list((tmp_path / "out/my-lora").iterdir())
+
+
+@pytest.mark.parametrize("recipe", ["dreambooth", "text-to-image"])
+def test_what_is_wrong_with_the_run_leaves_no_repository(hub, tmp_path, recipe):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    data = "instance_data_dir" if recipe == "dreambooth" else "train_data_dir"
+    (tmp_path / "file").write_text("no folder")
+    wrongs = [{data: tmp_path / "none"}, {data: empty}, {"model": tmp_path / "none"}, {"output_dir": tmp_path / "file/lora"},
+              {"resume_from_checkpoint": "checkpoint-7"}]  # fmt: skip
+    for number, wrong in enumerate(wrongs):
+        (tmp_path / str(number)).mkdir()
+        train(hub, tmp_path / str(number), recipe, code=1, **wrong)
+    assert not hub.repos and {r.path for r in hub.requests} == {"/api/whoami-v2"}
+
+
+@pytest.mark.parametrize("prior", [False, True], ids=["", "prior preservation"])
+def test_the_repository_is_made_before_what_takes_long(hub, tmp_path, prior):
+    classes = tmp_path / "classes"
+    classes.mkdir()
+    prior = {"with_prior_preservation": None, "class_prompt": "a cat", "class_data_dir": classes, "num_class_images": 1} if prior else {}
+    hub.fail(path="/api/repos/create", status=403, times=99)
+    train(hub, tmp_path, code=1, **prior)
+    assert not list(classes.iterdir()) and not list((tmp_path / "out").rglob("*.*"))
+    hub.faults.clear()
+    seen = []
+
+    def look(answer):
+        seen.append([*classes.iterdir(), *(tmp_path / "out").rglob("*.*")])
+        return answer
+
+    hub.fail(path="/api/repos/create", replace=look, times=99)
+    train(hub, tmp_path, **prior)
+    assert seen == [[]] and len(list(classes.iterdir())) == len(prior) // 4 and LORA in hub.files("tester/my-lora")
 
 
 def test_a_dry_run_makes_nothing(hub, tmp_path):

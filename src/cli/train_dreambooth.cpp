@@ -31,13 +31,17 @@ void train_dreambooth_command(const TrainDreamboothOptions& given) {
   std::optional<TrainingPush> push;
   if (options.push_to_hub) {
     validate(options);  // what is wrong with the flags comes before what the Hub says
-    push.emplace(options, options.dry_run);
+    push.emplace(options);
   }
   if (options.dry_run) {
     std::cout << plan_text(plan_dreambooth(options));
     return;
   }
-  const auto result = run_training([&](TrainingObserver& observer) { return train_dreambooth(options, observer); });
+  const auto open_repository = [&] {
+    if (push) push->open();
+  };
+  const auto result =
+      run_training([&](TrainingObserver& observer) { return train_dreambooth(options, observer); }, open_repository);
   if (push) log_info("On the Hub: " + push->push(story(given), result.validation_images));
 }
 

@@ -40,7 +40,7 @@ void train_text_to_image_command(const TrainTextToImageOptions& given) {
   std::optional<TrainingPush> push;
   if (options.push_to_hub) {
     validate(options);  // what is wrong with the flags comes before what the Hub says
-    push.emplace(options, options.dry_run);
+    push.emplace(options);
   }
   if (options.dry_run) {
     std::string text;
@@ -52,7 +52,11 @@ void train_text_to_image_command(const TrainTextToImageOptions& given) {
     std::cout << text;
     return;
   }
-  const auto result = run_training([&](TrainingObserver& observer) { return train_text_to_image(options, observer); });
+  const auto open_repository = [&] {
+    if (push) push->open();
+  };
+  const auto result =
+      run_training([&](TrainingObserver& observer) { return train_text_to_image(options, observer); }, open_repository);
   if (push) log_info("On the Hub: " + push->push(story(given), result.validation_images));
 }
 

@@ -44,11 +44,12 @@ void TerminalObserver::on_step(const StepReport& report) {
 void TerminalObserver::on_checkpoint(const std::string& folder) { log_info(str("Checkpoint in ", folder)); }
 bool TerminalObserver::stop_requested() { return lorikeet::stop_requested(); }
 
-TrainResult run_training(const std::function<TrainResult(TrainingObserver&)>& work) {
+TrainResult run_training(const std::function<TrainResult(TrainingObserver&)>& work,
+                         const std::function<void()>& ready) {
   const auto start = std::chrono::steady_clock::now();
   TrainResult result;
   {
-    TerminalObserver observer;
+    TerminalObserver observer(ready);
     result = work(observer);
   }
   const std::string skipped =

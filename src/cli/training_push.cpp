@@ -94,18 +94,13 @@ void copy_picture(const fs::path& from, const fs::path& to) {
 
 }  // namespace
 
-TrainingPush::TrainingPush(const TrainOptions& options, bool dry) : options_(options) {
+TrainingPush::TrainingPush(const TrainOptions& options) : options_(options) {
   repo_.id = repo_name(options);
   if (!is_hub_id(repo_.id)) {
     throw UsageError(str("\"", repo_.id, "\" is no name for a repository on the Hub"),
                      "give one with --hub_model_id: letters, digits, - _ and .");
   }
-  const auto token = options.hub_token ? options.hub_token : logged_in_token();
-  if (!token) {
-    throw HubError("--push_to_hub: nobody is logged in to the Hub",
-                   "run `lorikeet auth login`, or set HF_TOKEN, or leave --push_to_hub out");
-  }
-  client_.emplace(token);
+  connect();
   const auto user = whoami(*client_);
   if (repo_.id.find('/') == std::string::npos) repo_.id = user.name + "/" + repo_.id;
   if (options.hub_create_pr) {
@@ -113,8 +108,22 @@ TrainingPush::TrainingPush(const TrainOptions& options, bool dry) : options_(opt
     return;
   }
   check_owner(user);
-  if (dry) return;
-  repo_.id = create_repo(*client_, repo_, options.hub_private_repo ? std::optional(true) : std::nullopt);
+}
+
+void TrainingPush::connect() {
+  const auto token = options_.hub_token ? options_.hub_token : logged_in_token();
+  if (!token) {
+    throw HubError("--push_to_hub: nobody is logged in to the Hub",
+                   "run `lorikeet auth login`, or set HF_TOKEN, or leave --push_to_hub out");
+  }
+  client_.emplace(token);
+}
+
+void TrainingPush::open() {
+  if (is_open_) return;
+  is_open_ = true;
+  if (options_.hub_create_pr) return;
+  repo_.id = create_repo(*client_, repo_, options_.hub_private_repo ? std::optional(true) : std::nullopt);
   check_write_access(*client_, repo_);
 }
 
@@ -130,8 +139,13 @@ void TrainingPush::check_owner(const HubUser& user) const {
                      ", or open a pull request with --hub_create_pr"));
 }
 
-std::string TrainingPush::card(const TrainingStory& story, const std::vector<std::string>& pictures) {
-  if (const auto remote = remote_readme(*client_, repo_)) return with_card_tags(*remote, story.tags);
+std::optional<std::string> TrainingPush::card(const TrainingStory& story, const std::vector<std::string>& pictures) {
+  if (const auto remote = remote_readme(*client_, repo_)) {
+    if (remote->size() <= kMostReadme && is_utf8(*remote)) return with_card_tags(*remote, story.tags);
+    log_warning(str("the README.md of ", repo_.id, " is no text in UTF-8 of at most ", kMostReadme >> 20,
+                    " MiB: it stays as it is"));
+    return std::nullopt;
+  }
   if (const auto own = own_readme(fs::path(options_.output_dir) / kReadme)) return with_card_tags(*own, story.tags);
   ModelCard card;
   card.base_model = hub_base_model(options_);
@@ -165,10 +179,15 @@ std::string TrainingPush::push(const TrainingStory& story, const std::vector<fs:
   const fs::path output = options_.output_dir;
   std::vector<std::string> names;
   for (size_t i = 0; i < pictures.size(); ++i) names.push_back(str("image_", i, ".png"));
-  const auto chosen = patterns(names);
+  auto chosen = patterns(names);
   try {
+    connect();  // the token of before the training may have been one for an hour
     for (size_t i = 0; i < pictures.size(); ++i) copy_picture(pictures[i], output / names[i]);
-    write_file_atomically(output / kReadme, card(story, names));
+    if (const auto readme = card(story, names)) {
+      write_file_atomically(output / kReadme, *readme);
+    } else {
+      std::erase(chosen, kReadme);
+    }
     TransferBar bar;
     UploadOptions how{.message = kMessage, .create_pr = options_.hub_create_pr};
     how.sent = [&](const std::string& path, int64_t bytes, int64_t size) { bar.show("Sending " + path, bytes, size); };

@@ -24,9 +24,13 @@ struct TrainingStory {
 /// Where a training's LoRA goes.
 class TrainingPush {
  public:
-  /// Finds out that it will be possible: a token, whose it is, the repository's name, the right to write to it. Makes
-  /// the repository, unless `dry`. Throws UsageError, HubError with what is missing.
-  TrainingPush(const TrainOptions& options, bool dry);
+  /// Finds out what can be known without a change: a token, whose it is, the repository's name. Throws UsageError,
+  /// HubError with what is missing.
+  explicit TrainingPush(const TrainOptions& options);
+
+  /// Makes the repository unless there is one, and finds out that the token may write to it; once. For when nothing but
+  /// the training can fail any more. Throws HubError.
+  void open();
 
   /// Writes README.md and the pictures into --output_dir and makes one commit: these, the LoRA, with --keep_best the
   /// best one, with --push_checkpoints the checkpoints. Returns the commit's or pull request's URL. Throws HubError
@@ -36,13 +40,16 @@ class TrainingPush {
   const std::string& repo_id() const { return repo_.id; }
 
  private:
+  void connect();
   void check_owner(const HubUser& user) const;
-  std::string card(const TrainingStory& story, const std::vector<std::string>& pictures);
+  /// The README, or nothing where that of the repository is nothing to add to.
+  std::optional<std::string> card(const TrainingStory& story, const std::vector<std::string>& pictures);
   std::vector<std::string> patterns(const std::vector<std::string>& pictures) const;
   std::string retry_command(const std::vector<std::string>& patterns) const;
 
   const TrainOptions& options_;
   HubRepo repo_;
+  bool is_open_ = false;
   std::optional<HubClient> client_;
 };
 

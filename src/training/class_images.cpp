@@ -51,6 +51,7 @@ void generate_class_images(const ModelSource& model, const TrainDreamboothOption
   request.callback = [&](int64_t, int64_t, const torch::Tensor&) { return !observer.stop_requested(); };
   draw_seed(generators.cpu);  // the script's DataLoader over the prompts draws a base seed
   const std::string what = "Generating class images";
+  observer.on_ready();
   observer.on_work(what, 0, missing);
   for (int64_t done = 0; done < missing;) {
     const int64_t count = std::min(options.sample_batch_size, missing - done);

@@ -42,6 +42,9 @@ class TrainingObserver {
   /// What was found in the data set; before on_plan, and only by recipes that check one.
   virtual void on_preflight(const PictureDataset& dataset, const PreflightReport& report) {}
   virtual void on_plan(const TrainingPlan& plan) {}
+  /// Model and pictures are there and could be opened, and what takes long comes next: the drawing of class images, and
+  /// (again) the training. What it throws ends the run.
+  virtual void on_ready() {}
   /// Work other than training steps ("Generating class images", "Validation"): `done` of `total` units.
   virtual void on_work(const std::string& what, int64_t done, int64_t total) {}
   /// Training goes on at `first_step` (0 for a new run).

@@ -33,6 +33,7 @@ TrainResult TrainingRun::train() {
   validator_.emplace(*models_, options_, context_.precision, manner_.validation_scheduler);
   dataset_ = dataset_json(context_.sets);
   if (options_.resume_from_checkpoint) resume();
+  observer_.on_ready();
   encode_ahead();
   trackers_.emplace(options_, manner_.tracker, options_json_.dump(), position_.step, position_.logged);
   observer_.on_start(position_.step, steps_);
