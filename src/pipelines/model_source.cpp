@@ -105,9 +105,10 @@ fs::path tokenizer_folder(const ModelSource& source) {
     const auto snapshot = cached_snapshot(id);
     if (snapshot && is_tokenizer(*snapshot / folder)) return *snapshot / folder;
   }
-  const char* download = version_2 ? "`hf download stabilityai/stable-diffusion-2-1 --include \"tokenizer/*\"`"
-                                   : "`hf download openai/clip-vit-large-patch14 vocab.json merges.txt "
-                                     "tokenizer_config.json special_tokens_map.json`";
+  const char* download = version_2
+                             ? "`lorikeet hub download stabilityai/stable-diffusion-2-1 --include \"tokenizer/*\"`"
+                             : "`lorikeet hub download openai/clip-vit-large-patch14 vocab.json merges.txt "
+                               "tokenizer_config.json special_tokens_map.json`";
   throw FileError(
       str(source.path.string(), " has no tokenizer, as no single file has, and the cache ", hub_cache_folder().string(),
           " has none of a Stable Diffusion ", version_2 ? 2 : 1, " model"),

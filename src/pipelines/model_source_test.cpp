@@ -121,7 +121,7 @@ TEST_F(ModelSourceTest, TheTokenizerComesFromTheCacheOrItIsSaidHow) {
   auto hint = expect_error<FileError>("has no tokenizer, as no single file has, and the cache " +
                                           (folder_.path() / "cache").string() + " has none of a Stable Diffusion 1",
                                       [&] { load_tokenizer(version_1); });
-  EXPECT_NE(hint.find("`hf download openai/clip-vit-large-patch14 vocab.json"), std::string::npos) << hint;
+  EXPECT_NE(hint.find("`lorikeet hub download openai/clip-vit-large-patch14 vocab.json"), std::string::npos) << hint;
   const auto clip = cache("models--openai--clip-vit-large-patch14", "");
   EXPECT_EQ(load_tokenizer(version_1)->encode("red"), load_tokenizer(kBase)->encode("red"));
   const auto whole = cache("models--stable-diffusion-v1-5--stable-diffusion-v1-5", "tokenizer");
