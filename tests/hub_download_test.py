@@ -300,7 +300,14 @@ FAULTS = {
     "another etag": {"headers": {"X-Linked-Etag": '"' + "0" * 64 + '"'}},
     "a bad commit": {"headers": {"X-Repo-Commit": "../../x"}},
     "another commit": {"headers": {"X-Repo-Commit": "0" * 40}},
+    "408": {"status": 408},
+    "502": {"status": 502},
+    "504": {"status": 504},
+    "429 with Retry-After": {"status": 429, "headers": {"Retry-After": "0"}},
     "silence": {"late": 0.6},
+    "no such revision": {"status": 404, "headers": {"X-Error-Code": "RevisionNotFound"}},
+    "disabled": {"status": 403, "headers": {"X-Error-Message": "Access to this resource is disabled."}},
+    "a proxy's refusal": {"status": 407},
     "no such repository": {"status": 401, "headers": {"X-Error-Code": "RepoNotFound"}},
     "no such file": {"status": 404, "headers": {"X-Error-Code": "EntryNotFound"}},
     "gated": {"status": 403, "headers": {"X-Error-Code": "GatedRepo"}},
@@ -308,7 +315,7 @@ FAULTS = {
     "headers without end": {"headers": {f"X-{i}": "x" * 100 for i in range(3000)}},
 }
 SAID = {"no such repository": "there is no model|answers 401", "gated": "is gated|403", "headers without end": "KiB of headers",
-        "forbidden": "403"}  # fmt: skip
+        "forbidden": "403", "no such revision": "has no revision|404", "disabled": "has disabled access", "a proxy's refusal": "the proxy on the way"}  # fmt: skip
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -339,7 +346,7 @@ def test_a_fault_at_every_request_ends_with_the_right_bytes_or_a_clear_error(fau
             assert {p: FILES[p] for p in files} == contents(download(hub, home, *files))
         assert not list(tmp_path.glob("x*")) and not (home / "x").exists()
     retried = {"503", "500 three times", "429", "no answer", "a lost answer", "a cut answer", "nothing of the body", "in chunks",
-               "compressed", "silence"}  # fmt: skip
+               "compressed", "silence", "408", "502", "504", "429 with Retry-After"}  # fmt: skip
     if fault in retried:
         assert failed == 0
 

@@ -179,7 +179,7 @@ def test_a_changed_file_is_noticed_by_the_storage(tmp_path, folder):
 
 FAULTS = [{"status": 500}, {"status": 503}, {"status": 429, "headers": {"Retry-After": "0"}}, {"refuse": True}, {"lose": True},
           {"cut": 5}, {"late": 0.5}, {"delay": 0.5}]  # fmt: skip
-REFUSALS = [{"status": 401}, {"status": 403, "headers": {"X-Error-Code": "GatedRepo"}}, {"status": 412}, {"status": 504},
+REFUSALS = [{"status": 401}, {"status": 401, "headers": {"X-Error-Code": "RepoNotFound"}}, {"status": 407}, {"status": 502}, {"status": 403, "headers": {"X-Error-Code": "GatedRepo"}}, {"status": 412}, {"status": 504},
             {"status": 404, "headers": {"X-Error-Code": "RevisionNotFound"}}, {"status": 200, "body": b"[" * 100_000},
             {"redirect": "STORAGE/elsewhere"}, {"headers": {f"X-{i}": "x" * 100 for i in range(3000)}}]  # fmt: skip
 
