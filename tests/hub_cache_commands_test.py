@@ -1,19 +1,23 @@
 """`lorikeet hub cache ...` beside huggingface_hub's reader and remover of the same cache."""
 
+import concurrent.futures
 import fcntl
 import hashlib
 import json
 import os
 import pty
+import random
 import re
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
+from hub_server import HubServer
 from huggingface_hub import scan_cache_dir
 from huggingface_hub.utils import _shared_blobs
 
-PROGRAM = os.environ.get("LORIKEET_PROGRAM", "build/lorikeet")
+PROGRAM = os.environ.get("LORIKEET_BUILD_DIR", "build") + "/hub_program"  # the Hub's commands alone: it starts at once
 OLD, NEW, TAGGED, OTHER = ("1" * 40, "2" * 40, "3" * 40, "4" * 40)
 
 
@@ -315,3 +319,72 @@ def test_damaged_files_are_named(cache):
     text = cache.run("verify", "model/me/three", code=1)
     assert "x.safetensors: leads nowhere" in text and "of 1 file that is not known" in text
     assert "does not hold model/me/four" in cache.run("verify", "model/me/four", code=1)
+
+
+# At the same time
+
+
+def nothing_is_half(cache):
+    """No link leads nowhere, no branch means what is not there, no blob is wrong."""
+    for link in cache.hub.glob("*/snapshots/**/*"):
+        assert not link.is_symlink() or link.exists(), f"{link} leads nowhere"
+    for ref in cache.hub.glob("*/refs/**/*"):
+        repo = cache.hub / ref.relative_to(cache.hub).parts[0]
+        assert ref.is_dir() or (repo / "snapshots" / ref.read_text()).is_dir(), f"{ref} means nothing"
+    cache.run("verify")
+
+
+def test_killed_at_any_moment_what_is_left_is_whole(tmp_path):
+    files = {f"{number % 7}/{number}.txt": b"%d" % (number // 2) for number in range(3000)}
+    random.seed(0)
+    killed = 0
+    for attempt in range(8):
+        cache = Cache(tmp_path / str(attempt))
+        cache.add("model/me/one", OLD, files, ["v1"])
+        cache.add("model/me/one", NEW, {path: data for path, data in files.items() if len(data) < 4} | {"new.txt": b"new"}, ["main"])
+        target = ["model/me/one", OLD][attempt % 2]
+        env = {**os.environ, "HF_HOME": str(cache.home)}
+        removal = subprocess.Popen([PROGRAM, "hub", "cache", "rm", "--yes", target], env=env, stdout=subprocess.DEVNULL)
+        time.sleep(random.uniform(0.02, 0.25))
+        removal.kill()
+        killed += removal.wait() != 0
+        nothing_is_half(cache)
+        if target == OLD:
+            assert any(r["refs"] == ["main"] for r in cache.listed("--revisions"))
+        cache.run("prune", "--yes")
+        nothing_is_half(cache)
+        used = {os.path.realpath(link) for link in cache.hub.glob("*/snapshots/**/*") if link.is_symlink()}
+        assert used == {str(blob.resolve()) for blob in cache.hub.glob("*/blobs/*")}
+    assert killed >= 3
+
+
+def test_downloads_and_removals_at_once(tmp_path):
+    files = {f"{number}.txt": b"text %d" % number for number in range(12)} | {"x.safetensors": b"x" * 200_000}
+    with HubServer(tmp_path / "hub") as hub:
+        old = hub.put_repo("me/one", files)
+        hub.put_repo("me/one", {"0.txt": b"new"})
+        cache = Cache(tmp_path / "home")
+        env = hub.environment(cache.home)
+        stop = time.monotonic() + 4
+        removed = 0
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+
+            def fetch(revision):
+                while time.monotonic() < stop:
+                    subprocess.run([PROGRAM, "hub", "download", "me/one", f"--revision={revision}"], env=env, capture_output=True, timeout=60)
+
+            downloads = [pool.submit(fetch, revision) for revision in ("main", old)]
+            while time.monotonic() < stop:
+                time.sleep(random.uniform(0, 0.1))
+                words = random.choice([["rm", "--yes", old], ["prune", "--yes"], ["rm", "--yes", "model/me/one"]])
+                removed += subprocess.run([PROGRAM, "hub", "cache", *words], env=env, capture_output=True, timeout=60).returncode == 0
+            for download in downloads:
+                download.result()
+        assert removed > 5
+        for link in cache.hub.glob("*/snapshots/**/*"):
+            assert not link.is_symlink() or link.exists(), f"{link} leads nowhere"
+        for revision in ("main", old):
+            folder = Path(subprocess.run([PROGRAM, "hub", "download", "me/one", f"--revision={revision}"], env=env, capture_output=True, text=True,
+                                         check=True, timeout=60).stdout.strip())  # fmt: skip
+            assert {p.name: p.read_bytes() for p in folder.iterdir()}.keys() >= files.keys()
+        nothing_is_half(cache)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hub_server import HubServer
 
-PROGRAM = os.environ.get("LORIKEET_PROGRAM", "build/lorikeet")
+PROGRAM = os.environ.get("LORIKEET_BUILD_DIR", "build") + "/hub_program"  # the Hub's commands alone: it starts at once
 REPO = "someone/model"
 FILES = {
     "config.json": b'{"a": 1}',
