@@ -60,12 +60,12 @@ def spoken(text):
     return text if isinstance(text, (str, list)) else None
 
 
-def record(names=(), verbose=False):
-    """{scenario: answer} of the library that this Python has; `names` chooses some."""
+def record(names=(), verbose=False, scenarios=None):
+    """{scenario: answer} of the library that this Python has; `names` chooses some; `scenarios`: others than those."""
     import hub_dataset_scenarios
     from hub_server import HubServer
 
-    scenarios = hub_dataset_scenarios.scenarios()
+    scenarios = scenarios or hub_dataset_scenarios.scenarios()
     chosen = {name: scenarios[name] for name in names or scenarios}
     with tempfile.TemporaryDirectory() as folder, HubServer(Path(folder) / "hub") as hub:
         for name, scenario in chosen.items():
