@@ -3,10 +3,12 @@
 #include <fnmatch.h>
 
 #include <algorithm>
+#include <limits>
 #include <set>
 
 #include "hub/cache_writer.h"
 #include "hub/new_file.h"
+#include "hub/small_files.h"
 
 namespace lorikeet {
 namespace fs = std::filesystem;
@@ -82,15 +84,19 @@ fs::path download_files(HubClient& client, const HubRepo& repo, const std::strin
                         std::vector<RepoFile> files, const DownloadOptions& options) {
   require_revision(revision);
   const CacheRepo cache(repo);
-  int64_t missing = 0;
-  for (const auto& file : files) {
-    if (options.force || !cache.find(commit, file.path)) missing += file.size;
-  }
+  std::erase_if(files, [&](const RepoFile& file) { return !options.force && cache.find(commit, file.path); });
+  constexpr int64_t kMost = std::numeric_limits<int64_t>::max();
+  int64_t bytes = 0;
+  for (const auto& file : files)
+    bytes = file.size > kMost - bytes ? kMost : bytes + file.size;  // anything may be claimed
   cache.make_folders();
-  require_space(cache.folder(), missing);
+  require_space(cache.folder(), bytes);
   // What is wrong with a model shows before its gigabytes come.
   std::stable_sort(files.begin(), files.end(), [](const RepoFile& a, const RepoFile& b) { return a.size < b.size; });
-  for (const auto& file : files) download_file(client, repo, commit, file.path, options);
+  const auto large =
+      std::find_if(files.begin(), files.end(), [](const RepoFile& file) { return file.size >= kSmallFile; });
+  download_small_files(client, repo, commit, {files.begin(), large}, options);
+  for (auto file = large; file != files.end(); ++file) download_file(client, repo, commit, file->path, options);
   // Last: until then the revision stays what it was here, and whole.
   cache.write_ref(revision, commit);
   return cache.snapshot(commit);
