@@ -198,6 +198,26 @@ def test_an_existing_readme_is_kept(hub, tmp_path):
     assert hub.files("tester/my-lora")["README.md"] == before
 
 
+@pytest.mark.parametrize("readme", [b"\xff\xfe\0binary\n", b"---\ntags: [x]\n---\n" + b"x" * (11 << 20)], ids=["binary", "huge"])
+def test_a_readme_that_cannot_be_added_to_stays_as_it_is(hub, tmp_path, readme):
+    hub.put_repo("tester/my-lora", {"README.md": readme})
+    assert "it stays as it is" in train(hub, tmp_path)
+    assert hub.files("tester/my-lora")["README.md"] == readme and LORA in hub.files("tester/my-lora")
+    assert not (tmp_path / "out/my-lora/README.md").exists()
+
+
+def test_the_token_is_in_no_file_and_no_line(hub, tmp_path, monkeypatch):
+    """`train` looks at every line and at every file of the run; here all there are: of all trackers, checkpoints, and loud."""
+    for name in ("HF_DEBUG", "WANDB_DEBUG"):
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    train(hub, tmp_path, report_to="all", checkpointing_steps=1, push_checkpoints=None)
+    output = tmp_path / "out/my-lora"
+    kinds = ("logs/**/*.wandb", "logs/**/events.out.*", "checkpoint-2/*.json", "**/*.jsonl", "README.md")
+    assert not [kind for kind in kinds if not list(output.glob(kind))], sorted(str(p.relative_to(output)) for p in output.rglob("*"))
+    assert not any(b"hf_tester" in data for data in hub.files("tester/my-lora").values())
+
+
 def test_a_readme_of_this_machine_is_kept(hub, tmp_path):
     output = tmp_path / "out/my-lora"
     output.mkdir(parents=True)
