@@ -71,6 +71,16 @@ DatasetConfig config_of(const YAML::Node& node) {
   return config;
 }
 
+/// Of a key that stands there twice Python takes the last, yaml-cpp the first.
+YAML::Node last_value(const YAML::Node& map, const std::string& key) {
+  YAML::Node found(YAML::NodeType::Undefined);
+  if (!map.IsMap()) return found;
+  for (const auto& entry : map) {
+    if (entry.first.IsScalar() && entry.first.Scalar() == key) found.reset(entry.second);
+  }
+  return found;
+}
+
 /// Nothing when the text has no `configs`.
 std::optional<std::vector<DatasetConfig>> configs_in(const std::string& text, const char* file) {
   if (text.size() > kMostBytes) {
@@ -79,12 +89,21 @@ std::optional<std::vector<DatasetConfig>> configs_in(const std::string& text, co
   }
   try {
     const YAML::Node root = YAML::Load(text);
-    if (!root.IsMap() || !root["configs"]) return std::nullopt;
-    const YAML::Node list = root["configs"];
+    const YAML::Node list = last_value(root, "configs");
+    if (!list.IsDefined()) return std::nullopt;
     if (list.IsNull() || (list.IsSequence() && list.size() == 0)) return std::vector<DatasetConfig>();
     if (!list.IsSequence()) throw FormatError("the data set's card: configs is no list");
     std::vector<DatasetConfig> configs;
-    for (const auto& item : list) configs.push_back(config_of(item));
+    for (const auto& item : list) {
+      auto config = config_of(item);
+      const auto same = std::find_if(configs.begin(), configs.end(),
+                                     [&](const DatasetConfig& other) { return other.name == config.name; });
+      if (same == configs.end()) {
+        configs.push_back(std::move(config));
+      } else {
+        *same = std::move(config);
+      }
+    }
     return configs;
   } catch (const YAML::Exception& error) {
     throw FormatError(str(file, " of the data set holds no YAML that can be read: ", error.what()),

@@ -36,6 +36,12 @@ TEST(DatasetCard, ReadsConfigurations) {
   EXPECT_EQ(read(card("configs:\n- &a {config_name: a, data_dir: x}\n- {<<: *a, config_name: b}\n")), "a[x]; b[x]");
 }
 
+TEST(DatasetCard, OfWhatStandsThereTwiceTheLastCounts) {
+  EXPECT_EQ(read(card("configs: [{config_name: a}]\nlicense: mit\nconfigs: [{config_name: b}]\n")), "b");
+  EXPECT_EQ(read(card("configs: [{config_name: a, data_dir: x}, {config_name: b}, {config_name: a, data_dir: y}]\n")),
+            "a[y]; b");
+}
+
 TEST(DatasetCard, ACardMayHaveNone) {
   EXPECT_EQ(read(""), "");
   EXPECT_EQ(read("# No metadata\n"), "");

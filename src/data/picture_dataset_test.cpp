@@ -261,6 +261,20 @@ TEST(PictureDataset, RecognisesParquetFiles) {
   EXPECT_EQ(skipped(pictures.open()), Names{"cats/embedding.parquet: no picture"});
 }
 
+TEST(PictureDataset, TakesChosenFilesOnly) {
+  DataFolder data;
+  for (const char* name : {"a/1.png", "a/2.png", "b/3.png", "c/4.png"}) data.picture(name);
+  data.text("a/metadata.csv", "file_name,text\n2.png,two\n").text("b/3.txt", "three");
+  data.request.files = Names{"b/3.txt", "b/3.png"};
+  EXPECT_EQ(described(data.open()), Names{"b/3.png: three"});
+  // Where there is metadata it names all there is, wherever it lies.
+  data.request.files = Names{"a/1.png", "a/2.png", "b/3.png", "b/3.txt", "a/metadata.csv"};
+  EXPECT_EQ(described(data.open()), Names{"a/2.png: two"});
+  EXPECT_EQ(skipped(data.open()),
+            (Names{"a/1.png: not named in a/metadata.csv", "b/3.png: not named in any metadata file",
+                   "b/3.txt: no picture of this name"}));
+}
+
 TEST(PictureBytes, AreLimited) {
   const TemporaryFolder folder;
   std::ofstream(folder / "a", std::ios::binary) << "0123456789";

@@ -165,6 +165,9 @@ void PictureLayout::read_other_files(PictureDataset& dataset) {
           {path, named_like_picture(path) ? "no JPEG, PNG or WebP file, whatever its name says" : "no picture"});
     } else if (const auto metadata = metadata_over(path); !metadata.empty()) {
       dataset.skipped.push_back({path, "not named in " + metadata});
+    } else if (request_.files && !metadata_.empty()) {
+      dataset.skipped.push_back(
+          {path, "not named in any metadata file"});  // as `datasets` reads a data set by its name
     } else {
       add_picture(path, dataset);
     }
