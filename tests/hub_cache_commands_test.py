@@ -321,6 +321,22 @@ def test_damaged_files_are_named(cache):
     assert "does not hold model/me/four" in cache.run("verify", "model/me/four", code=1)
 
 
+def test_a_file_that_is_no_link_is_compared_with_the_listing(tmp_path):
+    with HubServer(tmp_path / "hub", gitattributes=False) as hub:
+        hub.put_repo("me/one", {"a.txt": b"small", "b.safetensors": b"large"})
+        cache = Cache(tmp_path / "home")
+        env = hub.environment(cache.home) | {"HF_HUB_DISABLE_SYMLINKS": "1"}
+        done = subprocess.run([PROGRAM, "hub", "download", "me/one"], env=env, capture_output=True, text=True, check=True)
+    folder = Path(done.stdout.strip())
+    assert not any(path.is_symlink() for path in folder.iterdir())
+    assert cache.run("verify") == "2 files are what the Hub promised\n"
+    (folder / "a.txt").write_bytes(b"Small"), (folder / "b.safetensors").write_bytes(b"Large")
+    text = cache.run("verify", code=1)
+    assert "a.txt: git's sha1 " in text and "b.safetensors: sha256 " in text
+    next(cache.hub.glob("*/trees/*")).unlink()
+    assert "of 2 files that is not known" in cache.run("verify")
+
+
 # At the same time
 
 

@@ -1,17 +1,22 @@
 #include "hub/cache_verify.h"
 
+#include <algorithm>
 #include <fstream>
+#include <iterator>
+#include <map>
 #include <set>
 
 #include "core/digest.h"
 #include "core/interrupt.h"
 #include "core/text.h"
+#include "hub/tree_cache.h"
 
 namespace lorikeet {
 namespace fs = std::filesystem;
 namespace {
 
 constexpr size_t kPiece = 1 << 20;
+constexpr RepoType kTypes[] = {RepoType::kModel, RepoType::kDataset, RepoType::kSpace};
 
 bool is_hex(const std::string& text, size_t digits) {
   return text.size() == digits && text.find_first_not_of("0123456789abcdef") == std::string::npos;
@@ -21,11 +26,36 @@ class Verification {
  public:
   explicit Verification(const std::function<void(int64_t)>& progress) : progress_(progress) {}
 
-  void look_at(const CachedRepo& repo, const CachedRevision& revision, const CachedFile& file) {
-    if (!seen_.insert(file.blob).second) return;
-    const std::string etag = file.blob.filename();
-    // A file that is no link has a name of its own, which says nothing of its bytes.
-    const bool tells = file.blob != file.place && (is_hex(etag, 64) || is_hex(etag, 40));
+  void look_at(const CachedRepo& repo, const CachedRevision& revision) {
+    const auto listed = etags_of(repo, revision);
+    for (const auto& file : revision.files) {
+      if (!seen_.insert(file.blob).second) continue;
+      // The name of a file that is no link says nothing of its bytes.
+      const auto known = listed.find(file.path);
+      const std::string copied = known == listed.end() ? "" : known->second;
+      look_at(repo, revision, file, file.blob == file.place ? copied : file.blob.filename().string());
+    }
+  }
+
+  CacheVerdict take() { return std::move(verdict_); }
+
+ private:
+  /// By path, where the cache has the commit's listing.
+  static std::map<std::string, std::string> etags_of(const CachedRepo& repo, const CachedRevision& revision) {
+    std::map<std::string, std::string> etags;
+    const auto type = std::find_if(std::begin(kTypes), std::end(kTypes),
+                                   [&](RepoType one) { return repo_type_name(one) == repo.type; });
+    if (type == std::end(kTypes)) return etags;
+    const auto files = cached_listing(CacheRepo({repo.id, *type}), revision.commit);
+    for (const auto& file : files.value_or(std::vector<RepoFile>{})) {
+      etags[file.path] = file.sha256.value_or(file.blob_id);
+    }
+    return etags;
+  }
+
+  void look_at(const CachedRepo& repo, const CachedRevision& revision, const CachedFile& file,
+               const std::string& etag) {
+    const bool tells = is_hex(etag, 64) || is_hex(etag, 40);
     std::error_code error;
     std::string wrong;
     if (!fs::is_regular_file(file.blob, error)) {
@@ -43,9 +73,6 @@ class Verification {
     }
   }
 
-  CacheVerdict take() { return std::move(verdict_); }
-
- private:
   /// Empty, or what is wrong.
   std::string read(const CachedFile& file, const std::string& etag) {
     const bool is_large = etag.size() == 64;
@@ -78,7 +105,7 @@ CacheVerdict verify_cached(const std::vector<std::pair<const CachedRepo*, const 
                            const std::function<void(int64_t done)>& progress) {
   Verification verification(progress);
   for (const auto& [repo, revision] : revisions) {
-    for (const auto& file : revision->files) verification.look_at(*repo, *revision, file);
+    verification.look_at(*repo, *revision);
   }
   return verification.take();
 }

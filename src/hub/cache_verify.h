@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "hub/cache_scan.h"
@@ -23,7 +24,8 @@ struct CacheVerdict {
 };
 
 /// Reads every blob of `revisions` (pairs: the repository and one of its revisions) again: its name is the sha256 of
-/// the bytes, or git's sha1 of them. Asks nobody. `progress` is told the bytes read so far. Throws Interrupted.
+/// the bytes, or git's sha1 of them; of a file that is no link the commit's listing (tree_cache.h) says it. Asks
+/// nobody. `progress` is told the bytes read so far. Throws Interrupted.
 CacheVerdict verify_cached(const std::vector<std::pair<const CachedRepo*, const CachedRevision*>>& revisions,
                            const std::function<void(int64_t done)>& progress = nullptr);
 

@@ -103,7 +103,8 @@ std::optional<fs::path> cached_file(const HubRepo& repo, const std::string& path
 }
 
 fs::path fetch_named(const std::string& name_or_path, const FileKind& kind) {
-  const auto [id, path] = split_id(name_or_path);
+  const auto halves = split_id(name_or_path);
+  const std::string &id = halves.first, &path = halves.second;
   const bool may_be_id =
       id.find('/') != std::string::npos && is_hub_id(id) && (path.empty() || is_safe_repo_path(path));
   if (is_there(name_or_path) || !may_be_id || kind.has_suffix(name_or_path) == path.empty()) return name_or_path;
