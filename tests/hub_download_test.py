@@ -577,6 +577,17 @@ def test_a_large_file_comes_in_several_ranges_at_once(hub, tmp_path):
     assert {f"bytes=0-{part - 1}", f"bytes={part}-{2 * part - 1}", f"bytes={2 * part}-{len(data) - 1}"} < asked
     check_cache(tmp_path / "home")
     hub.faults.clear()
+    hub.fail(host="storage", times=99, pace=0.02)
+    for moment in (0.05, 0.15, 0.25, 0.35):
+        process = subprocess.Popen(**command(hub, tmp_path / "killed", "download", "someone/large", "--connections=3"), stderr=subprocess.DEVNULL)
+        time.sleep(moment)
+        process.kill()
+        process.wait()
+        blobs = [blob for blob in (tmp_path / "killed/hub").glob("*/blobs/*") if len(blob.name) == 64]
+        assert all(hashlib.sha256(blob.read_bytes()).hexdigest() == blob.name for blob in blobs)
+    hub.faults.clear()
+    done = run(hub, tmp_path / "killed", "download", "someone/large", "model.safetensors", "--connections=3")
+    assert Path(done.stdout.strip()).read_bytes() == data
     hub.fail(host="storage", times=99, wrong=True)
     assert "sha256" in failure(hub, tmp_path / "other", "someone/large", "model.safetensors")
     check_cache(tmp_path / "other")
