@@ -56,8 +56,8 @@ RepoInfo repo_info(HubClient& client, const HubRepo& repo, const std::string& re
 struct RepoFile {
   std::string path;
   int64_t size = 0;
-  std::string blob_id;                // git's sha1
-  std::optional<std::string> sha256;  // of a large file
+  std::string blob_id;                                 // git's sha1
+  std::optional<std::string> sha256;                   // of a large file
   std::optional<std::string> xet_hash = std::nullopt;  // where the Hub has it in Xet; for other programs only
 };
 /// All files below `folder` (empty: the root), page by page, in the server's order. Throws HubError for a listing that

@@ -19,8 +19,8 @@ struct LfsFile {
 };
 
 /// Uploads those that the storage does not have yet, one after another. The storage is another host: the token does not
-/// go there. `sent` is told how many bytes of each file are there, from 0 to its size; without `revision` (a pull request)
-/// nobody's right to write to it is looked at. Throws HubAnswerError, ConnectionError, HubError, FileError,
+/// go there. `sent` is told how many bytes of each file are there, from 0 to its size; without `revision` (a pull
+/// request) nobody's right to write to it is looked at. Throws HubAnswerError, ConnectionError, HubError, FileError,
 /// Interrupted.
 void upload_lfs_files(HubClient& client, const HubRepo& repo, const std::string& revision,
                       const std::vector<LfsFile>& files,
