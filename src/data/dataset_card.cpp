@@ -13,6 +13,8 @@ namespace lorikeet {
 namespace {
 
 constexpr size_t kMostBytes = 4 << 20;
+constexpr size_t kMostEntries = 10'000;    // configurations; splits of one
+constexpr size_t kMostPatterns = 200'000;  // of the whole card: aliases make many of few bytes
 constexpr const char* kExpected =
     "expected data_files: a pattern, a list of them, or a list of entries with split and path";
 
@@ -21,9 +23,14 @@ std::string text_of(const YAML::Node& node, const char* what) {
   return node.Scalar();
 }
 
+void require_few(size_t count, size_t most, const char* what) {
+  if (count > most) throw FormatError(str("the data set's card has more than ", most, " ", what));
+}
+
 std::vector<std::string> patterns_of(const YAML::Node& node) {
   if (node.IsScalar()) return {node.Scalar()};
   if (!node.IsSequence()) throw FormatError(str("the data set's card: ", kExpected));
+  require_few(node.size(), kMostPatterns, "patterns");
   std::vector<std::string> patterns;
   for (const auto& item : node) patterns.push_back(text_of(item, "a pattern in data_files"));
   return patterns;
@@ -33,6 +40,8 @@ std::vector<SplitPatterns> data_files_of(const YAML::Node& node) {
   const bool by_split =
       node.IsSequence() && std::any_of(node.begin(), node.end(), [](const auto& item) { return item.IsMap(); });
   if (!by_split) return {{"train", patterns_of(node)}};
+  require_few(node.size(), kMostEntries, "splits");
+  size_t count = 0;
   std::vector<SplitPatterns> splits;
   for (const auto& item : node) {
     if (!item.IsMap() || !item["split"] || !item["path"]) throw FormatError(str("the data set's card: ", kExpected));
@@ -41,6 +50,7 @@ std::vector<SplitPatterns> data_files_of(const YAML::Node& node) {
       throw FormatError(str("the data set's card: data_files has the split ", name, " twice"));
     }
     splits.push_back({name, patterns_of(item["path"])});
+    require_few(count += splits.back().patterns.size(), kMostPatterns, "patterns");
   }
   return splits;
 }
@@ -93,9 +103,14 @@ std::optional<std::vector<DatasetConfig>> configs_in(const std::string& text, co
     if (!list.IsDefined()) return std::nullopt;
     if (list.IsNull() || (list.IsSequence() && list.size() == 0)) return std::vector<DatasetConfig>();
     if (!list.IsSequence()) throw FormatError("the data set's card: configs is no list");
+    require_few(list.size(), kMostEntries, "configurations");
+    size_t count = 0;
     std::vector<DatasetConfig> configs;
     for (const auto& item : list) {
       auto config = config_of(item);
+      for (const auto& split : config.data_files.value_or(std::vector<SplitPatterns>())) {
+        require_few(count += 1 + split.patterns.size(), kMostPatterns, "patterns");
+      }
       const auto same = std::find_if(configs.begin(), configs.end(),
                                      [&](const DatasetConfig& other) { return other.name == config.name; });
       if (same == configs.end()) {

@@ -79,6 +79,27 @@ TEST(DatasetCard, SurvivesHostileCards) {
   EXPECT_THROW(dataset_configs(card("configs: &a [{config_name: *a}]\n"), ""), FormatError);
 }
 
+/// Each of `count` entries is made of its number.
+template <typename Entry>
+std::string entries(int count, const Entry& entry) {
+  std::string text;
+  for (int i = 0; i < count; ++i) text += entry(std::to_string(i));
+  return text;
+}
+
+TEST(DatasetCard, RefusesMoreThanAnyDataSetHas) {
+  const auto config = [](const std::string& n) { return "- {config_name: c" + n + "}\n"; };
+  EXPECT_THROW(dataset_configs(card("configs:\n" + entries(10'001, config)), ""), FormatError);
+  const auto split = [](const std::string& n) { return "- {split: s" + n + ", path: x}\n"; };
+  EXPECT_THROW(
+      dataset_configs(card("x: &x\n" + entries(10'001, split) + "configs: [{config_name: a, data_files: *x}]\n"), ""),
+      FormatError);
+  const auto same = [](const std::string& n) { return "- {config_name: c" + n + ", data_files: *x}\n"; };
+  const auto word = [](const std::string&) { return "p,"; };
+  EXPECT_THROW(dataset_configs(card("x: &x [" + entries(1000, word) + "]\nconfigs:\n" + entries(300, same)), ""),
+               FormatError);
+}
+
 std::string chosen(const std::string& yaml, const std::optional<std::string>& name = std::nullopt) {
   const auto configs = dataset_configs(card(yaml), "");
   const auto* config = choose_config(configs, name);

@@ -2,7 +2,10 @@
 
 #include <algorithm>
 #include <cctype>
+#include <iterator>
 #include <set>
+#include <string_view>
+#include <unordered_set>
 
 #include "core/errors.h"
 #include "core/text.h"
@@ -99,11 +102,18 @@ std::vector<SplitPatterns> default_split_patterns(const std::vector<std::string>
 
 std::vector<std::string> files_of_split(const std::vector<std::string>& files, const SplitPatterns& split) {
   std::vector<std::string> found;
+  std::unordered_set<std::string_view> known;  // cards may name a hundred thousand files one by one
   for (const auto& pattern : split.patterns) {
     const FilePattern matcher(pattern);
     const size_t before = found.size();
-    for (const auto& path : files) {
-      if (matcher.matches(path)) found.push_back(path);
+    if (matcher.is_literal()) {
+      if (known.empty()) known.insert(files.begin(), files.end());
+      std::string path = pattern;
+      while (path.starts_with("./")) path.erase(0, 2);
+      if (known.contains(path) && matcher.matches(path)) found.push_back(path);
+    } else {
+      std::copy_if(files.begin(), files.end(), std::back_inserter(found),
+                   [&](const std::string& path) { return matcher.matches(path); });
     }
     if (matcher.is_literal() && found.size() == before) {
       throw FileError(str("the split ", split.split, " of the data set names the file ", pattern.substr(0, 200),
