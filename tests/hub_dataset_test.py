@@ -162,3 +162,24 @@ def test_hundreds_of_pictures_come_whole_whatever_goes_wrong_on_the_way(hub, tmp
     assert not any(fault.times for fault in hub.faults), "all of them struck"
     assert [record["name"] for record in answer["records"]] == names
     assert rows(answer) == [[picture_id(hub_dataset_scenarios.pixels(i)), hub_dataset_scenarios.caption(i)] for i in range(300)]
+
+
+def train(hub, home, output, dataset, *more, code=0):
+    words = ["--pretrained_model_name_or_path", ROOT / "models/lorikeet-base", "--dataset_name", dataset, "--resolution=32", "--rank=1",
+             "--train_batch_size=1", "--checkpointing_steps=2", "--seed=0", "--device=cpu", f"--output_dir={output}", *more]  # fmt: skip
+    done = subprocess.run([os.environ.get("LORIKEET_PROGRAM", ROOT / "build/lorikeet"), "train", "text-to-image", *map(str, words)],
+                          env=hub.environment(home), capture_output=True, text=True, timeout=120)  # fmt: skip
+    assert done.returncode == code, done.stderr
+    return done.stderr
+
+
+def test_a_run_goes_on_with_the_pictures_it_began_with(hub, tmp_path):
+    id, home, output = "tester/growing", tmp_path / "home", tmp_path / "out"
+    hub.put_repo(id, hub_dataset_scenarios.folder(["a.png", "b.png", "c.png"]), "dataset")
+    train(hub, home, output, id, "--max_train_steps=2")
+    (snapshot,) = home.glob("hub/datasets--tester--growing/snapshots/*")
+    hub.put_repo(id, hub_dataset_scenarios.folder(["a.png", "b.png", "c.png", "d.png"]), "dataset")
+    resume = ("--max_train_steps=3", "--resume_from_checkpoint=latest")
+    told = train(hub, home, output, id, *resume, code=2)
+    assert "4" in told and "3" in told and "revision" in told
+    train(hub, home, output, snapshot, *resume)

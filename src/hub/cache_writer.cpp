@@ -5,7 +5,10 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <map>
+#include <mutex>
 #include <random>
+#include <vector>
 
 #include "core/atomic_file.h"
 #include "core/errors.h"
@@ -68,6 +71,21 @@ void copy_aside(const fs::path& blob, const fs::path& place) {
   std::error_code ignored;
   fs::remove(aside, ignored);
   throw FileError(str("cannot write ", place.string(), ": ", error.message()));
+}
+
+/// Those that were there when this process first looked: what came later is not stale, and to list a data set's hundred
+/// thousand blobs anew for each of them would take longer than to fetch them.
+std::vector<fs::path> incomplete_files(const fs::path& blobs) {
+  static std::mutex mutex;
+  static std::map<fs::path, std::vector<fs::path>> known;
+  const std::lock_guard lock(mutex);
+  const auto [files, is_new] = known.try_emplace(blobs);
+  if (!is_new) return files->second;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(blobs, error)) {
+    if (entry.path().extension() == ".incomplete") files->second.push_back(entry.path());
+  }
+  return files->second;
 }
 
 }  // namespace
@@ -133,12 +151,11 @@ fs::path CacheRepo::link(const std::string& commit, const std::string& path, con
 }
 
 void CacheRepo::remove_stale(const std::string& etag) const {
-  std::error_code error;
-  for (const auto& entry : fs::directory_iterator(folder_ / "blobs", error)) {
-    const std::string name = entry.path().filename().string();
-    if (!name.starts_with(etag + ".") || !name.ends_with(".incomplete")) continue;
-    const auto written = fs::last_write_time(entry.path(), error);
-    if (!error && fs::file_time_type::clock::now() - written > kStale) fs::remove(entry.path(), error);
+  for (const auto& file : incomplete_files(folder_ / "blobs")) {
+    if (!file.filename().string().starts_with(etag + ".")) continue;
+    std::error_code error;
+    const auto written = fs::last_write_time(file, error);
+    if (!error && fs::file_time_type::clock::now() - written > kStale) fs::remove(file, error);
   }
 }
 

@@ -165,7 +165,9 @@ nlohmann::json dataset_json(const PictureSets& sets) {
 }
 
 void check_dataset(const nlohmann::json& then, const nlohmann::json& now) {
-  const char* hint = "train with the same pictures and captions, or start a new run in another --output_dir";
+  const char* hint =
+      "train with the same pictures and captions, or start a new run in another --output_dir; a Hub data set's earlier "
+      "revision stays in the Hub's cache, whose snapshots/COMMIT can be given as --dataset_name";
   if (!then.is_array()) throw FormatError("the checkpoint's state.json: dataset is no JSON array", kOtherCheckpoint);
   const auto shared = std::min(then.size(), now.size());
   for (size_t i = 0; i < shared; ++i) {
