@@ -166,4 +166,4 @@ def test_flags_that_do_not_go_together_are_refused(model, tmp_path):
 
 def test_without_a_config_it_is_said_what_is_missing(model, tmp_path):
     hint = check_failed(generate(model, tmp_path / "p.png", env={"HF_HUB_CACHE": str(tmp_path)}), 1, "has no tokenizer")
-    assert "hf download openai/clip-vit-large-patch14" in hint and "--single_file_config" in hint
+    assert "lorikeet hub download openai/clip-vit-large-patch14" in hint and "--single_file_config" in hint
