@@ -48,7 +48,8 @@ OptionList fields(GenerateOptions& o) {
   list.add("lora_block_weights", &o.lora_block_weights,
            "Strength by block of the UNet: down=0.5 mid=1 up.block_1=0.4 up.block_1.0=0.2 text_encoder=0; what is not "
            "named stays at 1.");
-  list.add("textual_inversion", &o.textual_inversion, "Learned words for the prompts: files, or ids on the Hub such as owner/name.");
+  list.add("textual_inversion", &o.textual_inversion,
+           "Learned words for the prompts: files, or ids on the Hub such as owner/name.");
   list.add("strict", &o.strict, "Stop when something in a LoRA has no effect in this model, instead of telling it.");
 
   list.group("Picture");
