@@ -69,7 +69,7 @@ std::vector<std::string> converted_files(const std::vector<std::string>& paths, 
   if (!partial.contains(config)) {
     throw UsageError(str("the data set's configuration ", config, " has no split \"", choice.split, "\""));
   }
-  log_warning(str("the Hub converted only the beginning of the data set: training on that"));
+  log_warning("the Hub converted only the beginning of the data set: training on that");
   return partial[config];
 }
 

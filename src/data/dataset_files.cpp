@@ -52,30 +52,21 @@ std::vector<std::string> take_split(const std::string& name, const std::vector<s
                    "its owner names splits in the metadata of README.md, or by folders and file names");
 }
 
-std::string ending_of(const std::string& path) {
-  std::string ending = fs::path(path).extension().string();
-  std::transform(ending.begin(), ending.end(), ending.begin(), [](unsigned char c) { return std::tolower(c); });
-  return ending;
-}
-
-bool is_parquet(const std::string& path) { return ending_of(path) == ".parquet"; }
-
 bool is_of_picture_folder(const std::string& path) {
-  const std::string ending = ending_of(path);
-  return named_like_picture(path) || is_metadata_file(base_of(path)) || ending == ".txt" || ending == ".caption";
+  return named_like_picture(path) || is_metadata_file(base_of(path)) || is_caption_file(path);
 }
 
 DatasetSelection of_one_form(const std::vector<std::string>& files) {
   int64_t parquet = 0, pictures = 0;
   for (const auto& path : files) {
-    if (is_parquet(path) && base_of(path) != kMetadataParquet) ++parquet;
+    if (named_like_parquet(path) && base_of(path) != kMetadataParquet) ++parquet;
     if (named_like_picture(path)) ++pictures;
   }
   DatasetSelection selection{files, DatasetForm::kNeither};
   if (parquet == 0 && pictures == 0) return selection;
   selection.form = parquet >= pictures ? DatasetForm::kParquet : DatasetForm::kPictures;
   std::erase_if(selection.files, [&](const std::string& path) {
-    if (selection.form == DatasetForm::kParquet) return !is_parquet(path);
+    if (selection.form == DatasetForm::kParquet) return !named_like_parquet(path);
     return !is_of_picture_folder(path) && base_of(path) != kMetadataParquet;
   });
   return selection;

@@ -17,8 +17,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-bool is_parquet(const std::string& path) { return path.ends_with(".parquet") || path.ends_with(".PARQUET"); }
-
 void refuse_metadata_parquet(const std::string& path) {
   if (base_of(path) != kMetadataParquet) return;
   throw FormatError(str(path, ": metadata in a Parquet file beside pictures is not supported"),
@@ -38,7 +36,7 @@ std::vector<std::string> parquet_files(const FolderListing& listing) {
   for (const auto& path : listing.files) {
     if (folder_of(path).empty() && is_metadata_file(path)) return {};
     refuse_metadata_parquet(path);
-    if (is_parquet(path)) {
+    if (named_like_parquet(path)) {
       found.push_back(path);
       in_place |= is_parquet_place(folder_of(path));
     } else {
@@ -66,7 +64,7 @@ void read_parquet(const DatasetRequest& request, const FolderListing& listing, c
   dataset.skipped = split.others;
   for (const auto& path : listing.files) {
     // Pictures beside them may be what their rows name.
-    if (!is_parquet(path) && !named_like_picture(path)) dataset.skipped.push_back({path, "not a Parquet file"});
+    if (!named_like_parquet(path) && !named_like_picture(path)) dataset.skipped.push_back({path, "not a Parquet file"});
   }
 }
 
@@ -90,7 +88,7 @@ void read_folder(const DatasetRequest& request, PictureDataset& dataset) {
 
 void read_chosen_files(const DatasetRequest& request, PictureDataset& dataset) {
   auto files = *request.files;
-  if (!files.empty() && std::all_of(files.begin(), files.end(), is_parquet)) {
+  if (!files.empty() && std::all_of(files.begin(), files.end(), named_like_parquet)) {
     return read_parquet_files(request, files, dataset);
   }
   for (const auto& path : files) refuse_metadata_parquet(path);

@@ -29,11 +29,6 @@ std::string stem_of(const std::string& path) {
   return path.substr(0, path.size() - fs::path(path).extension().string().size());
 }
 
-bool is_caption_file(const std::string& path) {
-  const std::string ending = fs::path(path).extension().string();
-  return ending == kCaptionEndings[0] || ending == kCaptionEndings[1];
-}
-
 bool is_picture(const fs::path& file, const std::string& name) {
   FileRange range(file, 0, -1, name);
   return starts_like_picture(range.read(0, 12));
@@ -66,6 +61,13 @@ void throw_missing(const std::vector<std::string>& missing, const std::string& m
 }
 
 }  // namespace
+
+bool is_caption_file(const std::string& path) {
+  const std::string ending = fs::path(path).extension().string();
+  return ending == kCaptionEndings[0] || ending == kCaptionEndings[1];
+}
+
+bool named_like_parquet(const std::string& path) { return path.ends_with(".parquet") || path.ends_with(".PARQUET"); }
 
 bool named_like_picture(const std::string& path) {
   static const std::set<std::string> kEndings{".jpg", ".jpeg", ".jpe",  ".jfif", ".png",  ".apng", ".webp", ".gif",

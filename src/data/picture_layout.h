@@ -16,6 +16,12 @@ struct MetadataRow;
 /// Whether the ending is one of a picture format, ours or not.
 bool named_like_picture(const std::string& path);
 
+/// Whether a person means it as the caption of the picture beside it, by its ending: .txt, .caption.
+bool is_caption_file(const std::string& path);
+
+/// Whether the ending is that of a Parquet file.
+bool named_like_parquet(const std::string& path);
+
 /// Whether a picture (told by its first bytes) or a metadata file lies directly in the folder.
 bool holds_pictures_itself(const std::filesystem::path& folder, const FolderListing& listing);
 

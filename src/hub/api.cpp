@@ -10,6 +10,7 @@
 #include "core/log.h"
 #include "core/text.h"
 #include "hub/curl_support.h"
+#include "hub/hex.h"
 #include "hub/hub_error.h"
 #include "hub/server_text.h"
 #include "hub/stored_tokens.h"
@@ -189,7 +190,7 @@ RepoInfo repo_info(HubClient& client, const HubRepo& repo, const std::string& re
   if (!content.is_object()) refuse(response, "is no description of a repository");
   RepoInfo info;
   info.sha = text_in(content, "sha");
-  if (info.sha.size() != 40 || info.sha.find_first_not_of("0123456789abcdef") != std::string::npos) {
+  if (!is_hex(info.sha, 40)) {
     refuse(response, str("names no commit: \"", printable(info.sha, 100), "\""));
   }
   info.is_private = content.contains("private") && content["private"] == true;

@@ -9,6 +9,7 @@
 #include "core/errors.h"
 #include "core/listed.h"
 #include "core/text.h"
+#include "hub/cache_writer.h"
 #include "hub/environment.h"
 #include "hub/home.h"
 
@@ -28,10 +29,6 @@ bool is_file(const fs::path& path) {
 bool is_folder(const fs::path& path) {
   std::error_code ignored;
   return fs::is_directory(path, ignored);
-}
-
-bool is_commit(const std::string& revision) {
-  return revision.size() == 40 && revision.find_first_not_of("0123456789abcdef") == std::string::npos;
 }
 
 /// A revision becomes part of a path under refs/: it must not climb out of there.

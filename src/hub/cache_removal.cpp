@@ -46,16 +46,6 @@ bool is_busy(const fs::path& lock) {
   return fs::is_regular_file(fs::symlink_status(lock, ignored)) && !FileLock::try_lock(lock);
 }
 
-std::vector<fs::path> entries(const fs::path& folder) {
-  std::vector<fs::path> found;
-  std::error_code error;
-  for (fs::directory_iterator at(folder, error), end; !error && at != end; at.increment(error)) {
-    found.push_back(at->path());
-  }
-  std::sort(found.begin(), found.end());
-  return found;
-}
-
 void require_idle(const CacheContents& contents, const CachedRepo& repo) {
   for (const char* part : {"", "refs", "snapshots", "blobs", "trees", ".no_exist"}) {
     const fs::path folder = *part == '\0' ? repo.folder : repo.folder / part;
@@ -64,7 +54,7 @@ void require_idle(const CacheContents& contents, const CachedRepo& repo) {
                        link_target(folder).string()),
                    "what lies there may belong to somebody else: remove it and the link by hand");
   }
-  for (const auto& lock : entries(locks_of(contents, repo))) {
+  for (const auto& lock : folder_entries(locks_of(contents, repo))) {
     if (lock.extension() != ".lock" || !is_busy(lock)) continue;
     throw HubError(str("a download of ", repo.name(), " is under way"), "try again when it is done");
   }
@@ -87,7 +77,7 @@ void remove_empty(fs::path folder, const fs::path& last) {
 
 std::set<fs::path> used_blobs(const CachedRepo& repo) {
   std::set<fs::path> used;
-  for (const auto& snapshot : entries(repo.folder / "snapshots")) {
+  for (const auto& snapshot : folder_entries(repo.folder / "snapshots")) {
     for (const auto& file : snapshot_files(snapshot)) used.insert(file.blob);
   }
   return used;
@@ -149,8 +139,8 @@ int64_t remove_one(const CacheContents& contents, const CacheRemoval& removal) {
     }
   }
   if (!removal.is_whole()) return freed + remove_unused(contents, repo, {blobs.begin(), blobs.end()});
-  freed += remove_unused(contents, repo, entries(repo.folder / "blobs"));
-  if (!entries(repo.folder / "snapshots").empty()) return freed;  // somebody has begun anew
+  freed += remove_unused(contents, repo, folder_entries(repo.folder / "blobs"));
+  if (!folder_entries(repo.folder / "snapshots").empty()) return freed;  // somebody has begun anew
   for (const char* part : {"refs", "trees", ".no_exist"}) remove_tree(repo.folder / part);
   for (const char* part : {"snapshots", "blobs"}) remove_empty(repo.folder / part, repo.folder / part);
   remove_empty(repo.folder, repo.folder);
@@ -250,7 +240,7 @@ CacheLeftovers find_leftovers(const CacheContents& contents) {
   for (const auto& repo : contents.repos) {
     if (is_link(repo.folder) || is_link(repo.folder / "blobs")) continue;
     const auto used = used_blobs(repo);
-    for (const auto& blob : entries(repo.folder / "blobs")) {
+    for (const auto& blob : folder_entries(repo.folder / "blobs")) {
       if (fs::is_directory(fs::symlink_status(blob)) || used.contains(blob)) continue;
       if (is_busy(lock_of(contents, repo, blob))) continue;  // being fetched
       add(blob.extension() == ".incomplete" ? found.incomplete : found.blobs, blob);

@@ -33,13 +33,9 @@ bool is_litter(const fs::path& path) {
   return name == ".DS_Store" || name == "Thumbs.db" || name == "desktop.ini";
 }
 
-std::vector<fs::path> entries(const fs::path& folder) {
-  std::vector<fs::path> found;
-  std::error_code error;
-  for (fs::directory_iterator at(folder, error), end; !error && at != end; at.increment(error)) {
-    if (!is_litter(at->path())) found.push_back(at->path());
-  }
-  std::sort(found.begin(), found.end());
+std::vector<fs::path> entries_of_meaning(const fs::path& folder) {
+  auto found = folder_entries(folder);
+  std::erase_if(found, is_litter);
   return found;
 }
 
@@ -68,7 +64,7 @@ class Scan {
     auto refs = references(folder / "refs");
     Times times;
     std::map<fs::path, int64_t> blobs;
-    for (const auto& snapshot : entries(folder / "snapshots")) {
+    for (const auto& snapshot : entries_of_meaning(folder / "snapshots")) {
       if (!is_folder(snapshot)) {
         warn(str(snapshot.string(), " is no snapshot"));
         continue;
@@ -87,7 +83,7 @@ class Scan {
     repo.accessed = times.accessed;
     repo.modified = times.modified;
     contents_.repos.push_back(std::move(repo));
-    for (const auto& blob : entries(folder / "blobs")) {
+    for (const auto& blob : entries_of_meaning(folder / "blobs")) {
       if (blob.extension() == ".incomplete") contents_.incomplete.push_back(blob);
     }
   }
@@ -192,6 +188,16 @@ fs::path link_target(const fs::path& link) {
   return (link.parent_path() / target).lexically_normal();  // an absolute target replaces the folder
 }
 
+std::vector<fs::path> folder_entries(const fs::path& folder) {
+  std::vector<fs::path> found;
+  std::error_code error;
+  for (fs::directory_iterator at(folder, error), end; !error && at != end; at.increment(error)) {
+    found.push_back(at->path());
+  }
+  std::sort(found.begin(), found.end());
+  return found;
+}
+
 std::vector<CachedFile> snapshot_files(const fs::path& snapshot) {
   std::vector<CachedFile> files;
   std::error_code error;
@@ -221,7 +227,7 @@ CacheContents scan_cache() {
   }
   Scan scan(contents);
   const bool is_shared = SharedBlobs(contents.folder).is_there();
-  for (const auto& folder : entries(contents.folder)) {
+  for (const auto& folder : entries_of_meaning(contents.folder)) {
     const std::string name = folder.filename();
     if (name == ".locks" || name == "CACHEDIR.TAG" || (name == "blobs" && is_shared)) continue;
     scan.repository(folder);

@@ -51,6 +51,9 @@ CacheContents scan_cache();
 /// Where a symbolic link leads, one step and as an absolute path; nothing for what is none.
 std::filesystem::path link_target(const std::filesystem::path& link);
 
+/// What lies directly in a folder, sorted; nothing for one that cannot be read.
+std::vector<std::filesystem::path> folder_entries(const std::filesystem::path& folder);
+
 /// The files of a snapshot. Links to folders are not followed.
 std::vector<CachedFile> snapshot_files(const std::filesystem::path& snapshot);
 

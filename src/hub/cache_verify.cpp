@@ -9,6 +9,7 @@
 #include "core/digest.h"
 #include "core/interrupt.h"
 #include "core/text.h"
+#include "hub/hex.h"
 #include "hub/tree_cache.h"
 
 namespace lorikeet {
@@ -17,10 +18,6 @@ namespace {
 
 constexpr size_t kPiece = 1 << 20;
 constexpr RepoType kTypes[] = {RepoType::kModel, RepoType::kDataset, RepoType::kSpace};
-
-bool is_hex(const std::string& text, size_t digits) {
-  return text.size() == digits && text.find_first_not_of("0123456789abcdef") == std::string::npos;
-}
 
 class Verification {
  public:

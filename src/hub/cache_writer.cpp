@@ -16,6 +16,7 @@
 #include "hub/api.h"
 #include "hub/cache.h"
 #include "hub/environment.h"
+#include "hub/hex.h"
 
 namespace lorikeet {
 namespace fs = std::filesystem;
@@ -159,9 +160,7 @@ void CacheRepo::remove_stale(const std::string& etag) const {
   }
 }
 
-bool is_commit(const std::string& revision) {
-  return revision.size() == 40 && revision.find_first_not_of("0123456789abcdef") == std::string::npos;
-}
+bool is_commit(const std::string& revision) { return is_hex(revision, 40); }
 
 void require_revision(const std::string& revision) {
   if (is_safe_repo_path(revision)) return;

@@ -7,6 +7,7 @@
 #include "core/errors.h"
 #include "core/log.h"
 #include "core/text.h"
+#include "hub/hex.h"
 #include "hub/new_file.h"
 #include "hub/parallel_fetch.h"
 #include "hub/range_fetch.h"
@@ -16,10 +17,6 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr size_t kBlock = 1 << 20;
-
-bool is_hex(const std::string& text, size_t digits) {
-  return text.size() == digits && text.find_first_not_of("0123456789abcdef") == std::string::npos;
-}
 
 /// What the etag says of the bytes; nothing for an etag of another kind.
 class Check {

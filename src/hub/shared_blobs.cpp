@@ -8,6 +8,7 @@
 #include "core/log.h"
 #include "hub/cache_scan.h"
 #include "hub/file_lock.h"
+#include "hub/hex.h"
 
 namespace lorikeet {
 namespace fs = std::filesystem;
@@ -27,23 +28,9 @@ bool is_real_folder(const fs::path& path) {
   return fs::is_directory(fs::symlink_status(path, ignored));
 }
 
-bool is_hex(const std::string& text, size_t digits) {
-  return text.size() == digits && text.find_first_not_of("0123456789abcdef") == std::string::npos;
-}
-
 fs::path beside(fs::path path, const char* suffix) {
   path += suffix;
   return path;
-}
-
-std::vector<fs::path> entries(const fs::path& folder) {
-  std::vector<fs::path> found;
-  std::error_code error;
-  for (fs::directory_iterator at(folder, error), end; !error && at != end; at.increment(error)) {
-    found.push_back(at->path());
-  }
-  std::sort(found.begin(), found.end());
-  return found;
 }
 
 /// "models--owner--name/blobs/ETAG": the only links there are.
@@ -66,9 +53,9 @@ SharedBlobs::SharedBlobs(const fs::path& cache) : cache_(cache), folder_(cache /
 std::vector<fs::path> SharedBlobs::payloads() const {
   std::vector<fs::path> found;
   if (!there_) return found;
-  for (const auto& folder : entries(folder_)) {
+  for (const auto& folder : folder_entries(folder_)) {
     if (!is_hex(folder.filename(), 2)) continue;
-    for (const auto& file : entries(folder)) {
+    for (const auto& file : folder_entries(folder)) {
       if (is_payload(file)) found.push_back(file);
     }
   }

@@ -7,6 +7,7 @@
 #include "core/errors.h"
 #include "core/log.h"
 #include "core/text.h"
+#include "hub/hex.h"
 
 namespace lorikeet {
 namespace fs = std::filesystem;
@@ -19,10 +20,6 @@ constexpr size_t kLargest = 256 << 20;
 
 fs::path tree_file(const CacheRepo& cache, const std::string& commit) {
   return cache.folder() / "trees" / (commit + ".json");
-}
-
-bool is_hash(const std::string& text) {
-  return text.size() == 64 && text.find_first_not_of("0123456789abcdef") == std::string::npos;
 }
 
 std::optional<std::string> text_in(const json& object, const char* name) {
@@ -48,7 +45,7 @@ std::optional<RepoFile> read_entry(const std::string& path, const json& entry) {
 
 /// What cannot be kept is listed again, and no more.
 void remember(const CacheRepo& cache, const RepoListing& listing) {
-  const auto is_odd = [](const RepoFile& file) { return file.xet_hash && !is_hash(*file.xet_hash); };
+  const auto is_odd = [](const RepoFile& file) { return file.xet_hash && !is_hex(*file.xet_hash, 64); };
   if (std::any_of(listing.files.begin(), listing.files.end(), is_odd)) return;
   const fs::path file = tree_file(cache, listing.commit);
   std::error_code error;
