@@ -24,7 +24,8 @@ std::vector<Command> command_table() {
       bind(
           {.name = "train text-to-image",
            .summary = "Teach a model a style or a subject from captioned pictures",
-           .about = "Trains a LoRA on the pictures and captions of --train_data_dir with the flags of Diffusers' "
+           .about = "Trains a LoRA on the pictures and captions of --train_data_dir or --dataset_name with the flags "
+                    "of Diffusers' "
                     "train_text_to_image_lora.py, and writes pytorch_lora_weights.safetensors into --output_dir.",
            .example = "  lorikeet train text-to-image --pretrained_model_name_or_path=models/lorikeet-base \\\n"
                       "    --train_data_dir=examples/demo-style --resolution=64 --random_flip --train_batch_size=4 \\\n"

@@ -4,8 +4,7 @@
 namespace lorikeet {
 
 inline constexpr const char* kSingleFileConfigHelp =
-    "For a model in a single file: the folder in Diffusers' layout, or Hub id in the cache, that its configs, "
-    "tokenizer "
+    "For a model in a single file: the folder in Diffusers' layout, or Hub id, that its configs, tokenizer "
     "and scheduler come from. Unset infers the configs and looks for a tokenizer in the cache.";
 
 }  // namespace lorikeet

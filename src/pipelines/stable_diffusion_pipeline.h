@@ -21,7 +21,7 @@ struct PipelineOptions {
   std::string device = "cpu";                // auto, cpu, cuda, cuda:1
   std::optional<std::string> variant = {};   // "fp16" opens diffusion_pytorch_model.fp16.safetensors and so on
   std::optional<std::string> revision = {};  // of a model in the Hub's cache
-  std::optional<std::string> config = {};    // of a single file: a folder or Hub id in the cache, see model_source.h
+  std::optional<std::string> config = {};    // of a single file: a folder or Hub id, see model_source.h
 };
 
 /// A picture that can be saved: .png, .jpg, .jpeg or .webp.

@@ -12,11 +12,10 @@ void add_model_options(OptionList& list, TrainOptions& o) {
   list.group("Model");
   list.add("pretrained_model_name_or_path", &o.pretrained_model_name_or_path,
            "The base model: a folder in Diffusers' layout, a single file of the original layout (.safetensors, .ckpt), "
-           "or "
-           "a Hugging Face id that is in this machine's cache.")
+           "or a Hugging Face id, which is downloaded where the cache lacks it.")
       .required();
   list.add("single_file_config", &o.single_file_config,
-           "For a model in a single file: the folder in Diffusers' layout, or Hub id in the cache, that its configs, "
+           "For a model in a single file: the folder in Diffusers' layout, or Hub id, that its configs, "
            "tokenizer and scheduler come from. Unset infers the configs and looks for a tokenizer in the cache.");
   list.add("revision", &o.revision, "Branch, tag or commit of a model given by its Hugging Face id.");
   list.add("variant", &o.variant, "Which weight files to read where there are several, such as fp16.");
